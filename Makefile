@@ -1,0 +1,40 @@
+# Two commands for a newcomer: `make serve` and `make test`. Both set everything up by themselves.
+
+PYTHON ?= python3
+PORT ?= 8000
+VENV := .venv
+BIN := $(VENV)/bin
+# The name changes with what is to be installed, so that an old environment is never taken for a new one.
+STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
+
+export RAY_AUTH_MODE ?= disabled
+export HF_HUB_OFFLINE ?= 1
+export PYTHONUNBUFFERED := 1
+
+.PHONY: serve test check eval clean install
+
+serve: $(STAMP)  ## Serve the tiny preset on http://127.0.0.1:$(PORT)
+	@exec $(BIN)/python -m deployments serve --port $(PORT)
+
+test: $(STAMP) check  ## Lint, type-check and run every test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+check: $(STAMP)  ## Lint and type-check only
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+eval: $(STAMP)  ## Score the tiny weights on held-out Shapes: docs/results/tiny.json and tiny.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m train.evaluate
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 13) else f"Python {v[0]}.{v[1]} found; 3.11 or 3.12 is needed (PYTHON=python3.11 make ...)")'
+	@$(PYTHON) -c 'import venv, ensurepip' || { echo "Python lacks venv: apt-get install python3-venv"; exit 1; }
+	@echo "Installing into $(VENV) (a few minutes the first time)"
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[serve,train,dev]'
+	@touch $@
+
+clean:  ## Remove the environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build *.egg-info

@@ -1,0 +1,1 @@
+"""VITRON: the model library. It knows neither Ray nor HTTP."""

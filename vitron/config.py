@@ -1,0 +1,215 @@
+"""The configuration of a VITRON model: one frozen dataclass for each part.
+
+A preset (`vitron.presets`) is a value of `VitronConfig` and nothing else: no code asks which preset it runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrained:
+    """Where a stock checkpoint comes from.
+
+    Attributes:
+        repository: Hugging Face repository or a local folder in the same layout.
+        revision: pinned revision; "main" only where upstream offers nothing else.
+        subfolder: folder inside it ("" for the root).
+    """
+
+    repository: str
+    revision: str = "main"
+    subfolder: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipConfig:
+    """A CLIP tower pair.
+
+    Attributes:
+        vision, text: keyword arguments of `CLIPVisionConfig` and `CLIPTextConfig`.
+        feature_layer: index into the vision tower's hidden states whose patches are the features (paper: -2).
+        mean, std: pixel normalisation in [0, 1].
+        pretrained: stock checkpoint of the vision tower; None: this project's own weights.
+    """
+
+    vision: dict[str, Any]
+    text: dict[str, Any] = field(default_factory=dict)
+    feature_layer: int = -2
+    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
+    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+    pretrained: Pretrained | None = None
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square input in pixels."""
+        return int(self.vision["image_size"])
+
+    @property
+    def grid(self) -> int:
+        """Patches along one side."""
+        return self.image_size // int(self.vision["patch_size"])
+
+    @property
+    def width(self) -> int:
+        """Channels of a patch feature."""
+        return int(self.vision["hidden_size"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionConfig:
+    """The region encoder (Osprey's mask extractor on one feature level).
+
+    Attributes:
+        geometry_size: side of the binary mask that the geometry token is computed from.
+        hidden: width of the geometry MLP.
+    """
+
+    geometry_size: int = 112
+    hidden: int = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageConfig:
+    """The core LLM.
+
+    Attributes:
+        llama: keyword arguments of `LlamaConfig` (`vocab_size` is taken from the tokenizer).
+        merge: side of the patch square merged into one visual token by the linear projector (1: none).
+        pretrained: stock checkpoint and tokenizer; None: this project's own.
+        lora_rank: rank of the LoRA adapters; 0: the LLM itself is trained.
+    """
+
+    llama: dict[str, Any]
+    merge: int = 1
+    pretrained: Pretrained | None = None
+    lora_rank: int = 0
+    lora_alpha: int = 0
+
+    @property
+    def width(self) -> int:
+        """Channels of a token embedding."""
+        return int(self.llama["hidden_size"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignalConfig:
+    """Signal tokens: the continuous half of the hybrid message.
+
+    Attributes:
+        num_tokens: n.
+        specific, shared: widths of v^p and v^s; a signal embedding is `[n, specific + shared]`.
+    """
+
+    num_tokens: int = 8
+    specific: int = 64
+    shared: int = 64
+
+    @property
+    def width(self) -> int:
+        """Channels of v = [v^p ; v^s]."""
+        return self.specific + self.shared
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectionConfig:
+    """An output projection (NExT-GPT's form): linear, encoder-decoder Transformer with learned queries, linear."""
+
+    hidden: int = 512
+    num_layers: int = 4
+    num_heads: int = 4
+    feedforward: int = 2048
+    num_queries: int = 77
+
+
+@dataclass(frozen=True, kw_only=True)
+class GligenConfig:
+    """GLIGEN: layout-conditioned latent diffusion.
+
+    Attributes:
+        unet, vae, scheduler: keyword arguments of the diffusers classes (`UNet2DConditionModel`,
+            `AutoencoderKL`, `DPMSolverMultistepScheduler`).
+        text: keyword arguments of the `CLIPTextConfig` of the condition encoder.
+        projection: from the signal embedding into the condition space.
+        max_objects: grounding slots; padding takes part in attention, so it is a constant of the weights.
+        fuser_fraction: part of the steps with the gated layers on (`gligen_scheduled_sampling_beta`).
+        image_size: side of the pictures it makes.
+        num_steps, guidance_scale: defaults of a request.
+        pretrained: stock pipeline; None: this project's own weights.
+    """
+
+    unet: dict[str, Any]
+    vae: dict[str, Any]
+    scheduler: dict[str, Any]
+    text: dict[str, Any]
+    projection: ProjectionConfig
+    max_objects: int = 30
+    fuser_fraction: float = 0.3
+    image_size: int = 512
+    num_steps: int = 50
+    guidance_scale: float = 7.5
+    max_rows: int = 8
+    pretrained: Pretrained | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeemConfig:
+    """SEEM: promptable segmentation (see `vitron.specialists.seem`).
+
+    Attributes:
+        image_size: side the picture is stretched to.
+        embed_dim, depths, focal_levels, focal_windows: FocalNet stages; channels double at each stage.
+        stem_stride, stem_kernel, stem_padding: patch embedding of the first stage.
+        hidden, num_heads, feedforward: width of pixel decoder and decoder.
+        encoder_layers: Transformer layers on the coarsest map.
+        decoder_layers: decoder layers, cycling over three scales.
+        num_queries: object queries.
+        max_spatial: sampled positions of a drawn prompt.
+        text: keyword arguments of its language encoder (`vocab_size`, `hidden_size`, `num_hidden_layers`,
+            `num_attention_heads`, `max_position_embeddings`).
+        projection: from the signal embedding to grounding tokens.
+        mean, std: pixel normalisation, 0-255 RGB.
+        pretrained: stock checkpoint; None: this project's own weights.
+    """
+
+    text: dict[str, Any]
+    projection: ProjectionConfig
+    image_size: int = 512
+    embed_dim: int = 192
+    depths: tuple[int, ...] = (2, 2, 18, 2)
+    focal_levels: tuple[int, ...] = (4, 4, 4, 4)
+    focal_windows: tuple[int, ...] = (3, 3, 3, 3)
+    stem_stride: int = 4
+    stem_kernel: int = 7
+    stem_padding: int = 2
+    hidden: int = 512
+    num_heads: int = 8
+    feedforward: int = 2048
+    encoder_layers: int = 6
+    decoder_layers: int = 9
+    num_queries: int = 101
+    max_spatial: int = 512
+    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    pretrained: Pretrained | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class VitronConfig:
+    """A whole model."""
+
+    name: str
+    clip: ClipConfig
+    region: RegionConfig
+    language: LanguageConfig
+    signal: SignalConfig
+    gligen: GligenConfig
+    seem: SeemConfig
+
+    @property
+    def num_image_tokens(self) -> int:
+        """Visual tokens of one picture in the prompt."""
+        side = self.clip.grid // self.language.merge
+        return side * side

@@ -1,0 +1,140 @@
+"""`tiny`: the embedded default. Runs on two CPU cores and knows the Shapes world only."""
+
+from __future__ import annotations
+
+from vitron.config import (
+    ClipConfig,
+    GligenConfig,
+    LanguageConfig,
+    ProjectionConfig,
+    RegionConfig,
+    SeemConfig,
+    SignalConfig,
+    VitronConfig,
+)
+
+TEXT_TOKENS = 48
+"""Longest condition text; the longest canonical caption of a Shapes scene is shorter."""
+
+
+def tiny() -> VitronConfig:
+    """Return the configuration of the tiny preset."""
+    return VitronConfig(
+        name="tiny",
+        clip=ClipConfig(vision=_vision(), text=_text()),
+        region=RegionConfig(geometry_size=16, hidden=256),
+        language=LanguageConfig(llama=_llama(), merge=2),
+        signal=SignalConfig(num_tokens=8, specific=64, shared=64),
+        gligen=_gligen(),
+        seem=_seem(),
+    )
+
+
+def _vision() -> dict[str, object]:
+    return {
+        "hidden_size": 192,
+        "intermediate_size": 512,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 3,
+        "image_size": 64,
+        "patch_size": 8,
+        "projection_dim": 128,
+    }
+
+
+def _text() -> dict[str, object]:
+    return {
+        "hidden_size": 128,
+        "intermediate_size": 384,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "max_position_embeddings": TEXT_TOKENS,
+        "projection_dim": 128,
+    }
+
+
+def _llama() -> dict[str, object]:
+    return {
+        "hidden_size": 192,
+        "intermediate_size": 576,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 3,
+        "num_key_value_heads": 3,
+        "max_position_embeddings": 1024,
+        "rms_norm_eps": 1e-5,
+        "tie_word_embeddings": True,
+    }
+
+
+def _gligen() -> GligenConfig:
+    return GligenConfig(
+        unet={
+            "sample_size": 16,
+            "in_channels": 9,
+            "out_channels": 4,
+            "block_out_channels": (48, 96, 128),
+            "layers_per_block": 1,
+            "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            "cross_attention_dim": 128,
+            "attention_head_dim": (2, 3, 4),
+            "norm_num_groups": 16,
+            "attention_type": "gated",
+        },
+        vae={
+            "in_channels": 3,
+            "out_channels": 3,
+            "latent_channels": 4,
+            "block_out_channels": (16, 48, 64),
+            "down_block_types": ("DownEncoderBlock2D",) * 3,
+            "up_block_types": ("UpDecoderBlock2D",) * 3,
+            "layers_per_block": 1,
+            "norm_num_groups": 8,
+            "sample_size": 64,
+        },
+        scheduler={
+            "beta_start": 0.00085,
+            "beta_end": 0.012,
+            "beta_schedule": "scaled_linear",
+            "prediction_type": "v_prediction",
+            "timestep_spacing": "trailing",
+            "rescale_betas_zero_snr": False,
+        },
+        text=_text(),
+        projection=ProjectionConfig(
+            hidden=128, num_layers=2, num_heads=4, feedforward=256, num_queries=TEXT_TOKENS
+        ),
+        max_objects=6,
+        fuser_fraction=1.0,
+        image_size=64,
+        num_steps=12,
+        guidance_scale=4.0,
+    )
+
+
+def _seem() -> SeemConfig:
+    return SeemConfig(
+        image_size=64,
+        embed_dim=32,
+        depths=(1, 1, 3, 1),
+        focal_levels=(2, 2, 2, 2),
+        stem_stride=2,
+        stem_kernel=3,
+        stem_padding=1,
+        hidden=128,
+        num_heads=4,
+        feedforward=384,
+        encoder_layers=2,
+        decoder_layers=6,
+        num_queries=12,
+        max_spatial=48,
+        text={
+            "hidden_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "max_position_embeddings": 32,
+        },
+        projection=ProjectionConfig(
+            hidden=128, num_layers=2, num_heads=4, feedforward=256, num_queries=16
+        ),
+    )

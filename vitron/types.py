@@ -1,0 +1,138 @@
+"""The small values that pass between the parts of VITRON.
+
+Everything here is immutable and knows nothing of models, HTTP or Ray. Coordinates are always `xyxy` floats in
+[0, 1] of the *original* picture, whatever its aspect ratio; frame spans are inclusive frame numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Box = tuple[float, float, float, float]
+Point = tuple[float, float]
+BoolMask = npt.NDArray[np.bool_]
+Image = npt.NDArray[np.uint8]
+"""An RGB picture, `uint8 [height, width, 3]`."""
+
+Role = Literal["system", "user", "assistant"]
+RegionKind = Literal["point", "box", "scribble", "polygon", "mask"]
+MessageMode = Literal["hybrid", "text", "signal"]
+"""What reaches a specialist: instruction and signal, the instruction alone, or the signal alone (paper Fig. 4)."""
+
+
+class Module(StrEnum):
+    """The specialists the LLM can name (paper Table 13, row 6 read as Video Generation)."""
+
+    IMAGE_GENERATION = "Image Generation"
+    IMAGE_SEGMENTATION = "Image Segmentation"
+    IMAGE_EDITING = "Image Editing"
+    VIDEO_GENERATION = "Video Generation"
+    VIDEO_SEGMENTATION = "Video Segmentation"
+    VIDEO_EDITING = "Video Editing"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grounding:
+    """A box the LLM names, optionally labelled, optionally over a span of frames.
+
+    Attributes:
+        box: `xyxy` in [0, 1], `x1 <= x2` and `y1 <= y2`.
+        label: what the box shows, "" when the text before it says so.
+        span: first and last frame, inclusive; None for a picture.
+    """
+
+    box: Box
+    label: str = ""
+    span: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        check_box(self.box)
+        if self.span is not None and not 0 <= self.span[0] <= self.span[1]:
+            raise ValueError(f"span: got {self.span}, expected 0 <= start <= end")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invocation:
+    """The discrete half of the hybrid message: which specialist, what to do, where."""
+
+    module: Module
+    instruction: str
+    regions: tuple[Grounding, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnRegion:
+    """Something a user drew on a picture.
+
+    Attributes:
+        kind: how it was drawn.
+        points: `(x, y)` in [0, 1]: one or more clicks, the stroke of a scribble, or the corners of a polygon.
+        box: for kind "box".
+        mask: for kind "mask": bool `[height, width]` of any size; it is stretched over the picture.
+        image: index of the picture it is drawn on.
+        frame: frame number when drawn on a video.
+    """
+
+    kind: RegionKind
+    points: tuple[Point, ...] = ()
+    box: Box | None = None
+    mask: BoolMask | None = None
+    image: int = 0
+    frame: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """One turn. A user's text holds one `<image>` per picture and one `<region>` per drawn region."""
+
+    role: Role
+    text: str
+    images: tuple[Image, ...] = ()
+    regions: tuple[DrawnRegion, ...] = ()
+
+
+class Detection(NamedTuple):
+    """One segmented object: bool mask `[height, width]`, its box, and a score in [0, 1]."""
+
+    mask: BoolMask
+    box: Box
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpecialistOutput:
+    """What a specialist made; only the fields that its module fills are non-empty."""
+
+    detections: tuple[Detection, ...] = ()
+    images: tuple[Image, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """The assistant's answer: text for the user, and what a specialist made if one was invoked.
+
+    `error` is set when an invocation could not be parsed or its specialist failed; the text is kept.
+    """
+
+    text: str
+    invocation: Invocation | None = None
+    output: SpecialistOutput | None = None
+    error: str | None = None
+    finish_reason: str = "stop"
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    raw_text: str = field(default="", repr=False)
+
+
+def check_box(box: Box) -> Box:
+    """Return `box` unchanged, or raise ValueError unless it is `xyxy` in [0, 1] with `x1 <= x2`, `y1 <= y2`."""
+    if len(box) != 4 or not all(0.0 <= value <= 1.0 for value in box):
+        raise ValueError(f"box: got {box}, expected four numbers in [0, 1] (x1, y1, x2, y2)")
+    if box[0] > box[2] or box[1] > box[3]:
+        raise ValueError(f"box: got {box}, expected x1 <= x2 and y1 <= y2")
+    return box

@@ -1,0 +1,91 @@
+"""Weights on disk: one safetensors file per part, stored in fp16, beside the tokenizers.
+
+A folder of weights holds `<part>.safetensors`, `tokenizer/`, `clip_tokenizer/` and `manifest.json` (the recipe, seed,
+time and evaluation that made them). The embedded weights of a preset are in `vitron/assets/<preset>`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+ASSETS = Path(__file__).parent / "assets"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A folder of weights."""
+
+    folder: Path
+
+    def load(self, part: str, module: nn.Module) -> None:
+        """Load `<part>.safetensors` into `module` in place; every tensor must be there and none left over.
+
+        Raises:
+            FileNotFoundError: the file is missing; the message says how to make it.
+            ValueError: its tensors do not fit the module.
+        """
+        path = self.folder / f"{part}.safetensors"
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing: train it (docs/training.md) or pass another weights folder")
+        state = {
+            name: value.to(torch.float32) if value.is_floating_point() else value
+            for name, value in load_file(path).items()
+        }
+        missing, unexpected = module.load_state_dict(state, strict=False)
+        absent = sorted(set(missing) - _tied(module))
+        if absent or unexpected:
+            raise ValueError(f"{path}: lacks {absent[:5]} and has unknown {sorted(unexpected)[:5]}")
+
+    def save(self, part: str, module: nn.Module) -> Path:
+        """Write `module` as `<part>.safetensors` in fp16, tied tensors once."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        tied = _tied(module)
+        state = {
+            name: (value.half() if value.is_floating_point() else value).contiguous()
+            for name, value in module.state_dict().items()
+            if name not in tied
+        }
+        path = self.folder / f"{part}.safetensors"
+        save_file(state, path)
+        return path
+
+    def tokenizer(self, name: str = "tokenizer") -> PreTrainedTokenizerBase:
+        """Return a tokenizer of this folder."""
+        path = self.folder / name
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing: expected a tokenizer folder")
+        loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
+        return loaded
+
+    def manifest(self) -> dict[str, Any]:
+        """Return how these weights were made; {} when the folder does not say."""
+        path = self.folder / "manifest.json"
+        return dict(json.loads(path.read_text())) if path.exists() else {}
+
+    @property
+    def revision(self) -> str:
+        """A short name of this version of the weights, for caches and result tables."""
+        return str(self.manifest().get("revision", self.folder.name))
+
+
+def open_weights(preset: str, folder: str | Path | None = None) -> Weights:
+    """Return the weights in `folder`, or the embedded ones of `preset`."""
+    return Weights(Path(folder) if folder else ASSETS / preset)
+
+
+def _tied(module: nn.Module) -> set[str]:
+    seen: dict[int, str] = {}
+    tied = set()
+    for name, value in module.state_dict(keep_vars=True).items():
+        if id(value) in seen:
+            tied.add(name)
+        seen.setdefault(id(value), name)
+    return tied
