@@ -1,0 +1,1 @@
+"""Training: data, losses in loops, checkpoints and recipes."""

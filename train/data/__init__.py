@@ -1,0 +1,1 @@
+"""Training data: the procedural Shapes world and readers of real datasets."""

@@ -1,0 +1,1 @@
+"""The Shapes world: procedural pictures with exact ground truth, needing numpy and Pillow only."""
