@@ -1,0 +1,1 @@
+"""The encoders package of the model library."""

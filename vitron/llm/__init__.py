@@ -1,0 +1,1 @@
+"""The llm package of the model library."""

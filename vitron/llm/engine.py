@@ -1,0 +1,34 @@
+"""The LLM engine's public names; its parts are in the files they come from.
+
+`Engine` schedules (scheduler), `ModelRunner` computes (runner), `SlotCache` and `PrefixCache`
+remember (cache), `Sampler` chooses (sampling), `EngineThread` serves concurrent callers (thread).
+"""
+
+from vitron.llm.request import (
+    EngineConfig,
+    EngineFullError,
+    EngineStoppedError,
+    Event,
+    FinishReason,
+    GenerationRequest,
+    GenerationResult,
+    TokenEvent,
+)
+from vitron.llm.sampling import SamplingParams
+from vitron.llm.scheduler import Engine
+from vitron.llm.thread import EngineThread, EventCallback
+
+__all__ = [
+    "Engine",
+    "EngineConfig",
+    "EngineFullError",
+    "EngineStoppedError",
+    "EngineThread",
+    "Event",
+    "EventCallback",
+    "FinishReason",
+    "GenerationRequest",
+    "GenerationResult",
+    "SamplingParams",
+    "TokenEvent",
+]

@@ -1,0 +1,36 @@
+"""Signal embeddings: the continuous half of the hybrid message (paper §3.2, §4.3)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vitron.config import SignalConfig
+
+
+class Signal(NamedTuple):
+    """Task-specific v^p `[..., n, specific]` and task-invariant v^s `[..., n, shared]`."""
+
+    specific: Tensor
+    shared: Tensor
+
+    @property
+    def joined(self) -> Tensor:
+        """v = [v^p ; v^s], `[..., n, specific + shared]`: what a specialist receives."""
+        return torch.cat([self.specific, self.shared], -1)
+
+
+class SignalHead(nn.Module):
+    """Splits `h = last hidden state + input embedding` at the signal tokens into v^p and v^s."""
+
+    def __init__(self, config: SignalConfig, width: int) -> None:
+        super().__init__()
+        self.specific = nn.Linear(width, config.specific)
+        self.shared = nn.Linear(width, config.shared)
+
+    def forward(self, states: Tensor, embeddings: Tensor) -> Signal:
+        """Map hidden states and input embeddings, both `[..., n, width]`."""
+        h = states + embeddings
+        return Signal(self.specific(h), self.shared(h))
