@@ -1,0 +1,86 @@
+"""What is asked in an evaluation: held-out samples by task, as conversations of the assistant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from train.data.sample import Sample
+from train.data.shapes import dialogues
+from vitron.invocation import parse_reply
+from vitron.tokens import IMAGE, REGION
+from vitron.types import DrawnRegion, Invocation, Message, MessageMode
+
+KINDS: dict[str, tuple[str, ...]] = {
+    "rec": ("rec",),
+    "vqa": ("vqa",),
+    "region_vqa": ("region_vqa",),
+    "region_caption": ("region_caption",),
+    "chat": ("chat",),
+    "segmentation": ("segment_text", "segment_mark", "segment_reference"),
+    "image_generation": ("generate", "generate_like"),
+}
+"""Task to the dialogues that make it up, in equal shares. "chat" is scored for its module only."""
+WRITTEN_TASKS = ("module", "invocation")
+"""Scored from the text of all other tasks' predictions; they ask nothing themselves."""
+SPECIALIST_TASKS = ("segmentation", "image_generation")
+"""Tasks whose result depends on what reaches the specialist; the others run in one mode."""
+SPLITS = ("test", "compositional")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One sample to be asked; `kind` is the name of its dialogue."""
+
+    task: str
+    kind: str
+    split: str
+    index: int
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """Name of the sample, stable between runs."""
+        return f"{self.kind}/{self.split}/{self.seed}/{self.index}"
+
+    def sample(self) -> Sample:
+        """Build the sample."""
+        return dialogues.build(self.kind, self.split, self.index, self.seed)
+
+
+def items(task: str, split: str, count: int, seed: int = 0) -> Iterator[Item]:
+    """Yield the first `count` samples of a task, its kinds in turn."""
+    if task not in KINDS:
+        raise ValueError(f"task: got {task!r}, expected one of {', '.join(KINDS)}")
+    kinds = KINDS[task]
+    for number in range(count):
+        index, kind = divmod(number, len(kinds))
+        yield Item(task, kinds[kind], split, index, seed)
+
+
+def modes(task: str, wanted: tuple[MessageMode, ...]) -> tuple[MessageMode, ...]:
+    """Return the modes in which `task` is to be run: all that differ."""
+    return wanted if task in SPECIALIST_TASKS else wanted[:1]
+
+
+def conversation(sample: Sample) -> list[Message]:
+    """Return the turns up to the answer that is asked for, with their pictures and drawings."""
+    messages = []
+    images, marks = iter(sample.images), iter(sample.marks)
+    for turn in sample.turns[:-1]:
+        regions = [next(marks) for _ in range(turn.text.count(REGION))]
+        messages.append(
+            Message(
+                role=turn.role,
+                text=turn.text,
+                images=tuple(next(images) for _ in range(turn.text.count(IMAGE))),
+                regions=tuple(DrawnRegion(kind="mask", mask=mask, image=image) for image, mask in regions),
+            )
+        )
+    return messages
+
+
+def expected_invocation(sample: Sample) -> Invocation | None:
+    """Return what the right answer invokes; None if it is text only."""
+    answer = sample.turns[-1]
+    return parse_reply(answer.text).invocation if answer.invokes else None

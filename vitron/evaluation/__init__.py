@@ -1,0 +1,1 @@
+"""The evaluation package of the model library."""
