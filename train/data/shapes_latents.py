@@ -82,9 +82,7 @@ def _underspecified(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
     return options[int(rng.integers(len(options)))]
 
 
-def build(
-    folder: Path, num_scenes: int, codec: LatentCodec, text: TextCondition, facts: dict[str, Any]
-) -> LatentCache:
+def build(folder: Path, num_scenes: int, codec: LatentCodec, text: TextCondition, facts: dict[str, Any]) -> LatentCache:
     """Open the cache in `folder`, making it first unless it was made from the same `facts`."""
     note, wanted = folder / "cache.json", {"num_scenes": num_scenes, **facts}
     if not note.exists() or json.loads(note.read_text()) != wanted:
@@ -93,10 +91,7 @@ def build(
         _fill(folder, num_scenes, codec, text)
         note.write_text(json.dumps(wanted))
     return LatentCache(
-        **{
-            name: np.load(folder / f"{name}.npy", mmap_mode="r")
-            for name in ("latents", "texts", "boxes", "phrases")
-        }
+        **{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("latents", "texts", "boxes", "phrases")}
     )
 
 
@@ -109,9 +104,7 @@ def _fill(folder: Path, num_scenes: int, codec: LatentCodec, text: TextCondition
         "phrases": (np.int16, (MAX_OBJECTS, 2)),
     }
     arrays = {
-        name: np.lib.format.open_memmap(
-            folder / f"{name}.npy", mode="w+", dtype=dtype, shape=(num_scenes, *rest)
-        )
+        name: np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=(num_scenes, *rest))
         for name, (dtype, rest) in sizes.items()
     }
     for start in range(0, num_scenes, CHUNK):

@@ -1,0 +1,1 @@
+"""The diffusion package of the model library."""

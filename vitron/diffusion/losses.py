@@ -1,0 +1,125 @@
+"""What the autoencoder and the denoiser are trained on.
+
+Each loss returns its parts by name; the part called "loss" is the one to minimise.
+
+Shapes: B batch, C latent channels, H and W picture size, h and w latent size.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+KL_WEIGHT = 2e-4
+"""On the mean over latent elements: keeps the latents compact without blurring the picture."""
+
+MSE_WEIGHT = 5.0
+"""Of the squared error at sharpness 0, which finds colours: absolute errors settle on the background."""
+
+SNR_CAP = 5.0
+"""Gamma of min-SNR weighting (Hang et al. 2023), the value that NExT-GPT trains with as well."""
+
+
+def vae_loss(
+    vae: Any,
+    pixels_B3HW: Tensor,
+    generator: torch.Generator | None = None,
+    *,
+    sharpness: float = 1.0,
+) -> dict[str, Tensor]:
+    """Reconstruct pictures in [-1, 1] through a drawn latent.
+
+    Args:
+        vae: An `AutoencoderKL`.
+        pixels_B3HW: The pictures.
+        generator: Of the draw.
+        sharpness: From 0 to 1: weight moves from squared to absolute errors of pixels and edges, which
+            stand in for a perceptual loss (that would need a foreign network).
+
+    Returns:
+        "loss" and its parts "l1", "mse", "edge", "kl", all scalars.
+    """
+    posterior = vae.encode(pixels_B3HW).latent_dist
+    decoded = vae.decode(posterior.sample(generator)).sample.float()
+    mean, logvar = posterior.mean.float(), posterior.logvar.float()
+    parts = {
+        "l1": F.l1_loss(decoded, pixels_B3HW),
+        "mse": F.mse_loss(decoded, pixels_B3HW),
+        "edge": edge_loss(decoded, pixels_B3HW),
+        "kl": 0.5 * (mean.square() + logvar.exp() - 1.0 - logvar).mean(),
+    }
+    absolute = (0.25 + 0.75 * sharpness) * (parts["l1"] + parts["edge"])
+    squared = (MSE_WEIGHT - (MSE_WEIGHT - 1.0) * sharpness) * parts["mse"]
+    reconstruction = absolute + squared
+    return {"loss": reconstruction + KL_WEIGHT * parts["kl"], **parts}
+
+
+def edge_loss(a_B3HW: Tensor, b_B3HW: Tensor) -> Tensor:
+    """Return the mean absolute difference of horizontal and vertical neighbour differences."""
+    difference = a_B3HW - b_B3HW
+    return difference.diff(dim=-1).abs().mean() + difference.diff(dim=-2).abs().mean()
+
+
+def denoising_loss(
+    unet: nn.Module,
+    scheduler: Any,
+    latents_BChw: Tensor,
+    condition_BTD: Tensor,
+    *,
+    mask_BT: Tensor | None = None,
+    grounding: dict[str, Tensor] | None = None,
+    extra_channels: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> dict[str, Tensor]:
+    """Denoise at one random time step per row, weighted by min-SNR.
+
+    Args:
+        unet: Called like diffusers' conditional UNets.
+        scheduler: A diffusers scheduler that trains on epsilon or v.
+        latents_BChw: Clean, scaled latents.
+        condition_BTD: Encoder hidden states.
+        mask_BT: True where the condition holds a token; None: everywhere.
+        grounding: What a gated UNet takes under `cross_attention_kwargs["gligen"]`.
+        extra_channels: [B, c, h, w] appended to the noisy latents (inpainting).
+        generator: Of time steps and noise.
+
+    Returns:
+        "loss" (weighted) and "mse" (as it is), both scalars.
+    """
+    config = scheduler.config
+    noise = torch.randn(latents_BChw.shape, generator=generator, device=latents_BChw.device)
+    steps_B = torch.randint(
+        int(config.num_train_timesteps),
+        latents_BChw.shape[:1],
+        generator=generator,
+        device=latents_BChw.device,
+    )
+    noisy = scheduler.add_noise(latents_BChw, noise, steps_B)
+    alpha_B = scheduler.alphas_cumprod.to(latents_BChw.device)[steps_B]
+    sample = noisy if extra_channels is None else torch.cat([noisy, extra_channels], dim=1)
+    predicted = unet(
+        sample,
+        steps_B,
+        condition_BTD,
+        encoder_attention_mask=mask_BT,
+        cross_attention_kwargs=None if grounding is None else {"gligen": grounding},
+    ).sample.float()
+    target, weight_B = _target(str(config.prediction_type), latents_BChw, noise, alpha_B)
+    mse_B = (predicted - target).square().flatten(1).mean(1)
+    return {"loss": (weight_B * mse_B).mean(), "mse": mse_B.mean()}
+
+
+def _target(prediction_type: str, latents: Tensor, noise: Tensor, alpha_B: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what the network should predict and the min-SNR weight of each row."""
+    snr_B = alpha_B / (1.0 - alpha_B)
+    capped_B = snr_B.clamp(max=SNR_CAP)
+    if prediction_type == "epsilon":
+        return noise, capped_B / snr_B
+    if prediction_type == "v_prediction":
+        signal = alpha_B.sqrt().view(-1, *[1] * (latents.ndim - 1))
+        sigma = (1.0 - alpha_B).sqrt().view(-1, *[1] * (latents.ndim - 1))
+        return signal * noise - sigma * latents, capped_B / (snr_B + 1.0)
+    raise ValueError(f"prediction_type: got {prediction_type!r}, expected 'epsilon' or 'v_prediction'")

@@ -1,0 +1,1 @@
+"""The specialists package of the model library."""
