@@ -33,19 +33,17 @@ class _Window:
         self.kv_length = 0  # positions attended over
 
 
-class _SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
+class _SlotLayer(CacheLayerMixin):
     """One layer's keys and values, [R, H, T, K] each: views of the engine's single allocation."""
 
     def __init__(self, keys_RHTK: Tensor, values_RHTK: Tensor, window: _Window) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.keys = keys_RHTK
         self.values = values_RHTK
         self.is_initialized = True
         self._window = window
 
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, Tensor]:
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Write the new states into the window and return all states the window attends over."""
         window, keys, values = self._window, self.keys, self.values
         assert keys is not None and values is not None
@@ -194,9 +192,7 @@ class PrefixCache:
         """Forget everything: due whenever the model's weights change."""
         self._entries.clear()
 
-    def _longest(
-        self, key: tuple[Hashable, ...], embeds_TD: Tensor
-    ) -> tuple[tuple[Hashable, ...] | None, int]:
+    def _longest(self, key: tuple[Hashable, ...], embeds_TD: Tensor) -> tuple[tuple[Hashable, ...] | None, int]:
         """Return the stored key that shares most positions with `key`, and their number."""
         if not self._entries:
             return None, 0

@@ -40,12 +40,12 @@ class LanguageModel(nn.Module):
     """Llama, the projector in front of it and the signal head behind it."""
 
     def __init__(
-        self, config: VitronConfig, tokenizer: PreTrainedTokenizerBase, llama: nn.Module | None = None
+        self, config: VitronConfig, tokenizer: PreTrainedTokenizerBase, llama: LlamaForCausalLM | None = None
     ) -> None:
         super().__init__()
         self.config = config
         width = config.language.width
-        self.llama = llama or LlamaForCausalLM(_llama_config(config, tokenizer))
+        self.llama: LlamaForCausalLM = llama or LlamaForCausalLM(_llama_config(config, tokenizer))
         self.projector = Projector(
             feature_width=config.clip.width, grid=config.clip.grid, merge=config.language.merge, width=width
         )
@@ -56,7 +56,7 @@ class LanguageModel(nn.Module):
     @property
     def embedding(self) -> nn.Embedding:
         """The input embedding table."""
-        table: nn.Embedding = self.llama.get_input_embeddings()
+        table: nn.Embedding = self.llama.model.embed_tokens
         return table
 
     def embed(self, ids: Tensor, features: Tensor | None, regions: Tensor | None) -> Tensor:

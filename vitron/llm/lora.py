@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from peft import LoraConfig, PeftModel, get_peft_model
-from torch import nn
 from transformers import LlamaForCausalLM
 
 from vitron.config import LanguageConfig
@@ -33,7 +32,7 @@ def add_lora(llama: LlamaForCausalLM, config: LanguageConfig, token_ids: list[in
             r=config.lora_rank,
             lora_alpha=config.lora_alpha,
             target_modules=list(TARGETS),
-            trainable_token_indices={table: token_ids for table in tables},
+            trainable_token_indices=dict.fromkeys(tables, token_ids),
             task_type="CAUSAL_LM",
         ),
     )
@@ -41,10 +40,10 @@ def add_lora(llama: LlamaForCausalLM, config: LanguageConfig, token_ids: list[in
 
 def save_lora(model: PeftModel, folder: Path) -> None:
     """Write the adapter alone: without this flag peft would store the whole embedding table beside it."""
-    model.save_pretrained(folder, save_embedding_layers=False)
+    model.save_pretrained(str(folder), save_embedding_layers=False)
 
 
-def merge_lora(llama: LlamaForCausalLM, folder: Path) -> nn.Module:
+def merge_lora(llama: LlamaForCausalLM, folder: Path) -> LlamaForCausalLM:
     """Return `llama` with a saved adapter merged in, as it is served."""
-    merged: nn.Module = PeftModel.from_pretrained(llama, folder).merge_and_unload()
+    merged: LlamaForCausalLM = PeftModel.from_pretrained(llama, folder).merge_and_unload()
     return merged

@@ -72,13 +72,10 @@ class GenerationRequest:
         """Check the shapes."""
         shape = tuple(self.inputs_embeds.shape)
         if len(shape) != 2 or shape[0] < 1:
-            raise ValueError(
-                f"inputs_embeds has shape {shape}, allowed: [T, D] with T of 1 or more"
-            )
+            raise ValueError(f"inputs_embeds has shape {shape}, allowed: [T, D] with T of 1 or more")
         if self.prefix_key is not None and len(self.prefix_key) != shape[0]:
             raise ValueError(
-                f"prefix_key has {len(self.prefix_key)} items, "
-                f"allowed: one per prompt position ({shape[0]}), or None"
+                f"prefix_key has {len(self.prefix_key)} items, allowed: one per prompt position ({shape[0]}), or None"
             )
 
     @property

@@ -40,7 +40,7 @@ class ModelRunner:
     ) -> None:
         """Allocate the cache and put the model into evaluation mode."""
         _check_model(model, max_length, num_valid_tokens)
-        self._model: LlamaForCausalLM = model.eval()  # type: ignore[no-untyped-call]
+        self._model: LlamaForCausalLM = model.eval()
         self.num_valid_tokens: int = num_valid_tokens or model.config.vocab_size
         weight = model.model.embed_tokens.weight
         self.device, self.dtype = weight.device, weight.dtype
@@ -113,6 +113,4 @@ def _check_model(model: LlamaForCausalLM, max_length: int, num_valid_tokens: int
             f"max_position_embeddings = {config.max_position_embeddings}"
         )
     if num_valid_tokens is not None and not 1 <= num_valid_tokens <= config.vocab_size:
-        raise ValueError(
-            f"num_valid_tokens is {num_valid_tokens}, allowed: 1 to {config.vocab_size}, or None"
-        )
+        raise ValueError(f"num_valid_tokens is {num_valid_tokens}, allowed: 1 to {config.vocab_size}, or None")

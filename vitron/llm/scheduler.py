@@ -91,9 +91,7 @@ class Engine:
             num_valid_tokens=num_valid_tokens,
         )
         if not 0 <= eos_token_id < self._runner.num_valid_tokens:
-            raise ValueError(
-                f"eos_token_id is {eos_token_id}, allowed: 0 to {self._runner.num_valid_tokens - 1}"
-            )
+            raise ValueError(f"eos_token_id is {eos_token_id}, allowed: 0 to {self._runner.num_valid_tokens - 1}")
         self._eos_token_id = eos_token_id
         self._prefixes = PrefixCache(config.prefix_cache_entries)
         self._active: list[_Row] = []
@@ -133,13 +131,10 @@ class Engine:
         self._check(request)
         with self._lock:
             if request.request_id in self._live:
-                raise ValueError(
-                    f"request_id is {request.request_id!r}, allowed: none of a live request"
-                )
+                raise ValueError(f"request_id is {request.request_id!r}, allowed: none of a live request")
             if len(self._waiting) >= self.config.max_waiting:
                 raise EngineFullError(
-                    f"{len(self._waiting)} requests are waiting, max_waiting is "
-                    f"{self.config.max_waiting}"
+                    f"{len(self._waiting)} requests are waiting, max_waiting is {self.config.max_waiting}"
                 )
             self._live.add(request.request_id)
             self._waiting.append(request)
@@ -278,9 +273,7 @@ class Engine:
     def _decode(self, events: list[Event]) -> None:
         """Feed every row's newest token, capture what is wanted, choose the next tokens."""
         rows = self._active
-        hidden_BD = self._runner.decode(
-            [row.token_ids[-1] for row in rows], [row.length for row in rows]
-        )
+        hidden_BD = self._runner.decode([row.token_ids[-1] for row in rows], [row.length for row in rows])
         for row, hidden_D in zip(rows, hidden_BD, strict=True):
             if row.wants_last:
                 row.hidden.append(hidden_D.clone())
@@ -323,13 +316,8 @@ class Engine:
 
     def _emit_result(self, row: _Row, reason: FinishReason, events: list[Event]) -> None:
         request = row.request
-        if row.hidden:
-            hidden = torch.stack(row.hidden)
-        else:
-            hidden = row.embeds_TD.new_empty((0, self._runner.hidden_size))
-        result = GenerationResult(
-            row.token_ids, reason, hidden, request.prompt_tokens, row.cached_tokens
-        )
+        hidden = torch.stack(row.hidden) if row.hidden else row.embeds_TD.new_empty((0, self._runner.hidden_size))
+        result = GenerationResult(row.token_ids, reason, hidden, request.prompt_tokens, row.cached_tokens)
         events.append((request.request_id, result))
         with self._lock:
             self._live.discard(request.request_id)

@@ -18,7 +18,7 @@ class Signal(NamedTuple):
 
     @property
     def joined(self) -> Tensor:
-        """v = [v^p ; v^s], `[..., n, specific + shared]`: what a specialist receives."""
+        """The embedding [v^p ; v^s], `[..., n, specific + shared]`, that a specialist receives."""
         return torch.cat([self.specific, self.shared], -1)
 
 

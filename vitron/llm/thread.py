@@ -117,9 +117,7 @@ class EngineThread:
             _call(callback, request_id, error or EngineStoppedError("the engine was stopped"))
 
 
-def _call(
-    callback: EventCallback, request_id: str, event: TokenEvent | GenerationResult | BaseException
-) -> bool:
+def _call(callback: EventCallback, request_id: str, event: TokenEvent | GenerationResult | BaseException) -> bool:
     """Call back; tell whether that went well, for one caller's fault must not stop the others."""
     try:
         callback(event)

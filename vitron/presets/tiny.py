@@ -101,9 +101,7 @@ def _gligen() -> GligenConfig:
             "rescale_betas_zero_snr": False,
         },
         text=_text(),
-        projection=ProjectionConfig(
-            hidden=128, num_layers=2, num_heads=4, feedforward=256, num_queries=TEXT_TOKENS
-        ),
+        projection=ProjectionConfig(hidden=128, num_layers=2, num_heads=4, feedforward=256, num_queries=TEXT_TOKENS),
         max_objects=6,
         fuser_fraction=1.0,
         image_size=64,
@@ -134,7 +132,5 @@ def _seem() -> SeemConfig:
             "num_attention_heads": 4,
             "max_position_embeddings": 32,
         },
-        projection=ProjectionConfig(
-            hidden=128, num_layers=2, num_heads=4, feedforward=256, num_queries=16
-        ),
+        projection=ProjectionConfig(hidden=128, num_layers=2, num_heads=4, feedforward=256, num_queries=16),
     )

@@ -5,6 +5,8 @@ Shapes: B batch, n signal tokens, Q queries, D the specialist's condition width.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -21,7 +23,7 @@ class OutputProjection(nn.Module):
         super().__init__()
         hidden = config.hidden
         self.input = nn.Linear(d_v, hidden)
-        layer = {
+        layer: dict[str, Any] = {
             "d_model": hidden,
             "nhead": config.num_heads,
             "dim_feedforward": config.feedforward,

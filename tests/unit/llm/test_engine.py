@@ -72,9 +72,7 @@ def expected(model: LlamaForCausalLM) -> list[list[int]]:
     for prompt in make_prompts():
         embeds = embed(model, prompt)[None]
         mask = torch.ones(embeds.shape[:2], dtype=torch.long)
-        reply = model.generate(
-            inputs_embeds=embeds, attention_mask=mask, max_new_tokens=NUM_NEW, do_sample=False
-        )
+        reply = model.generate(inputs_embeds=embeds, attention_mask=mask, max_new_tokens=NUM_NEW, do_sample=False)
         replies.append(reply[0].tolist())
     return replies
 
@@ -134,9 +132,7 @@ def run(
 def test_replies_equal_sequential_generate(
     model: LlamaForCausalLM, expected: list[list[int]], slots: int, chunk: int, cached: bool
 ) -> None:
-    engine = make_engine(
-        model, max_slots=slots, prefill_chunk=chunk, prefix_cache_entries=8 if cached else 0
-    )
+    engine = make_engine(model, max_slots=slots, prefill_chunk=chunk, prefix_cache_entries=8 if cached else 0)
     arrivals = [(3 * i, request(model, str(i), ids)) for i, ids in enumerate(make_prompts())]
     results = run(engine, arrivals)
     assert [results[str(i)].token_ids for i in range(24)] == expected
@@ -148,9 +144,7 @@ def test_replies_equal_sequential_generate(
         assert sum(reused) == 0
 
 
-def test_eager_attention_gives_the_same_replies(
-    model: LlamaForCausalLM, expected: list[list[int]]
-) -> None:
+def test_eager_attention_gives_the_same_replies(model: LlamaForCausalLM, expected: list[list[int]]) -> None:
     model.set_attn_implementation("eager")
     try:
         requests = [request(model, str(i), ids) for i, ids in enumerate(make_prompts()[:6])]
@@ -215,12 +209,9 @@ def test_captured_hidden_states_equal_a_full_recompute(
 ) -> None:
     prompts = make_prompts()
     requests = [
-        request(model, str(i), ids, keyed=keyed, capture=set(expected[i][::3]))
-        for i, ids in enumerate(prompts)
+        request(model, str(i), ids, keyed=keyed, capture=set(expected[i][::3])) for i, ids in enumerate(prompts)
     ]
-    for prompt, item, result in zip(
-        prompts, requests, make_engine(model).generate(requests), strict=True
-    ):
+    for prompt, item, result in zip(prompts, requests, make_engine(model).generate(requests), strict=True):
         with torch.no_grad():
             full = model.model(input_ids=torch.tensor([[*prompt, *result.token_ids]]))
         at = [i for i, t in enumerate(result.token_ids) if t in item.capture_token_ids]
@@ -251,9 +242,7 @@ def test_nothing_captured_gives_an_empty_hidden_tensor(model: LlamaForCausalLM) 
     assert result.prompt_tokens == len(SYSTEM_PROMPT)
 
 
-def test_stop_tokens_and_full_slots_end_a_reply(
-    model: LlamaForCausalLM, expected: list[list[int]]
-) -> None:
+def test_stop_tokens_and_full_slots_end_a_reply(model: LlamaForCausalLM, expected: list[list[int]]) -> None:
     prompt, reply = make_prompts()[9], expected[9]
     stop = reply[6]
     cut = reply[: reply.index(stop) + 1]
@@ -354,11 +343,7 @@ def test_requests_that_cannot_run_are_refused_with_the_reason(model: LlamaForCau
     with pytest.raises(ValueError, match=r"40 positions.*max_length = 32"):
         engine.submit(request(model, "long", SYSTEM_PROMPT))
     with pytest.raises(ValueError, match="8 wide, allowed: 64"):
-        engine.submit(
-            GenerationRequest(
-                request_id="narrow", inputs_embeds=torch.zeros(4, 8), params=SamplingParams()
-            )
-        )
+        engine.submit(GenerationRequest(request_id="narrow", inputs_embeds=torch.zeros(4, 8), params=SamplingParams()))
     with pytest.raises(ValueError, match="prefix_key has 3 items"):
         GenerationRequest(
             request_id="key",
@@ -387,13 +372,9 @@ def drain(events: queue.Queue[Any]) -> list[Any]:
     return received
 
 
-def test_the_thread_streams_tokens_and_then_the_result(
-    model: LlamaForCausalLM, expected: list[list[int]]
-) -> None:
+def test_the_thread_streams_tokens_and_then_the_result(model: LlamaForCausalLM, expected: list[list[int]]) -> None:
     thread = EngineThread(make_engine(model))
-    queues = [
-        collect(thread, request(model, str(i), ids)) for i, ids in enumerate(make_prompts()[:6])
-    ]
+    queues = [collect(thread, request(model, str(i), ids)) for i, ids in enumerate(make_prompts()[:6])]
     for i, events in enumerate(queues):
         *tokens, result = drain(events)
         assert [token.token_id for token in tokens] == result.token_ids == expected[i]
@@ -403,9 +384,7 @@ def test_the_thread_streams_tokens_and_then_the_result(
         thread.submit(request(model, "late", SYSTEM_PROMPT), lambda event: None)
 
 
-def test_the_thread_cancels_and_survives_a_broken_callback(
-    model: LlamaForCausalLM, expected: list[list[int]]
-) -> None:
+def test_the_thread_cancels_and_survives_a_broken_callback(model: LlamaForCausalLM, expected: list[list[int]]) -> None:
     thread = EngineThread(make_engine(model))
     events: queue.Queue[Any] = queue.Queue()
 
@@ -451,9 +430,7 @@ def test_stopping_the_thread_tells_every_live_request(model: LlamaForCausalLM) -
     assert isinstance(drain(waiting)[-1], EngineStoppedError)
 
 
-def test_an_error_in_the_model_reaches_every_request(
-    model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_in_the_model_reaches_every_request(model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
     thread = EngineThread(make_engine(model, max_slots=2))
     original, calls = model.model.forward, iter(range(1000))
 

@@ -1,0 +1,177 @@
+"""The LLM as an assistant: conversations in, text, invocation and signal embedding out.
+
+Joins the prompt writer, the language model, the continuous-batching engine and the reply parser. It knows no
+specialist and no transport; the same object answers in a notebook and in a serving replica.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from vitron.config import VitronConfig
+from vitron.invocation import InvocationError, ParsedReply, parse_reply
+from vitron.llm.core import LanguageModel
+from vitron.llm.engine import Engine, EngineConfig, GenerationRequest, GenerationResult, SamplingParams
+from vitron.prompt import PromptWriter
+from vitron.types import Invocation, Message
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class Answer(NamedTuple):
+    """A finished reply of the LLM.
+
+    Attributes:
+        text: what the user reads.
+        invocation: which specialist is asked, if any.
+        signal: v `[n, d_v]` in float32, with an invocation only.
+        error: why an invocation in the text cannot be carried out; the text is kept.
+        raw: everything the LLM wrote, tags included.
+    """
+
+    text: str
+    invocation: Invocation | None
+    signal: Tensor | None
+    error: str | None
+    raw: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Language:
+    """A language model ready to answer.
+
+    Attributes:
+        config: the whole model's configuration.
+        tokenizer: with placeholders and signal tokens.
+        model: in evaluation mode.
+        writer: of prompts.
+        engine: over `model.llama`.
+    """
+
+    config: VitronConfig
+    tokenizer: PreTrainedTokenizerBase
+    model: LanguageModel
+    writer: PromptWriter
+    engine: Engine
+
+    @torch.inference_mode()
+    def start(
+        self,
+        messages: Sequence[Message],
+        image_features: Sequence[Tensor],
+        region_tokens: Sequence[Tensor],
+        params: SamplingParams,
+        request_id: str | None = None,
+    ) -> GenerationRequest:
+        """Write the prompt and splice the features in; the request is not submitted yet.
+
+        Args:
+            image_features: `[N, D]` for every picture of the conversation, in reading order.
+            region_tokens: `[2, width]` for every region, in reading order.
+
+        Raises:
+            ValueError: the conversation is malformed, or features do not fit its placeholders.
+        """
+        ids = self.writer.write(messages, answer=True).input_ids
+        embeds = self.model.embed(torch.tensor(ids), _stack(image_features), _stack(region_tokens))
+        return GenerationRequest(
+            request_id=request_id or uuid.uuid4().hex,
+            inputs_embeds=embeds,
+            params=params,
+            capture_token_ids=frozenset(self.model.signal_ids),
+            prefix_key=self._key(ids, image_features, region_tokens),
+        )
+
+    def answer(self, result: GenerationResult) -> Answer:
+        """Parse what was generated; an invocation that cannot be carried out becomes `error`, never an exception."""
+        raw = self.decode(result.token_ids)
+        try:
+            parsed = parse_reply(raw)
+            signal = self._signal(result) if parsed.invocation else None
+        except InvocationError as error:
+            return Answer(raw.split("<", 1)[0].strip(), None, None, str(error), raw)
+        return Answer(parsed.text, parsed.invocation, signal, None, raw)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of generated ids, tags included, without the end-of-sequence token."""
+        kept = [i for i in ids if i != self.tokenizer.eos_token_id]
+        return str(self.tokenizer.decode(kept, skip_special_tokens=False, spaces_between_special_tokens=False))
+
+    @torch.inference_mode()
+    def _signal(self, result: GenerationResult) -> Tensor:
+        wanted = set(self.model.signal_ids)
+        produced = [i for i in result.token_ids if i in wanted]
+        if produced != self.model.signal_ids:
+            raise InvocationError(
+                f"the invocation has {len(produced)} signal tokens, expected {len(self.model.signal_ids)} in order",
+                self.decode(result.token_ids),
+            )
+        return self.model.signal(result.hidden).joined.float()
+
+    def _key(self, ids: list[int], features: Sequence[Tensor], regions: Sequence[Tensor]) -> tuple[Hashable, ...]:
+        """Name every prompt position: token ids for text, a hash of the features for what is spliced in."""
+        images = iter([(_digest(f), j) for f in features for j in range(self.config.num_image_tokens)])
+        marks = iter([(_digest(r), j) for r in regions for j in range(len(r))])
+        sources = {self.model.image_id: images, self.model.region_id: marks}
+        return tuple(next(sources[i]) if i in sources else i for i in ids)
+
+
+class Detokenizer:
+    """Turns token ids into text as they come, never splitting a character."""
+
+    def __init__(self, language: Language) -> None:
+        self._language = language
+        self._ids: list[int] = []
+        self._text = ""
+
+    def feed(self, token_id: int) -> str:
+        """Return the text that the token adds ("" while a character is incomplete)."""
+        self._ids.append(token_id)
+        text = self._language.decode(self._ids)
+        if text.endswith("\ufffd"):
+            return ""
+        added, self._text = text[len(self._text) :], text
+        return added
+
+
+def make_language(
+    config: VitronConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    model: LanguageModel,
+    engine: EngineConfig | None = None,
+) -> Language:
+    """Return a ready assistant around a loaded model."""
+    eos = tokenizer.eos_token_id
+    if not isinstance(eos, int):
+        raise ValueError("tokenizer: eos_token_id is not set")
+    model.eval()
+    return Language(
+        config=config,
+        tokenizer=tokenizer,
+        model=model,
+        writer=PromptWriter(
+            tokenizer=tokenizer,
+            num_image_tokens=config.num_image_tokens,
+            num_signal_tokens=config.signal.num_tokens,
+        ),
+        engine=Engine(model.llama, engine or EngineConfig(), eos_token_id=eos, num_valid_tokens=len(tokenizer)),
+    )
+
+
+def _stack(tensors: Sequence[Tensor]) -> Tensor | None:
+    return torch.stack(list(tensors)) if tensors else None
+
+
+def _digest(tensor: Tensor) -> str:
+    return hashlib.sha256(tensor.detach().float().contiguous().numpy().tobytes()).hexdigest()
+
+
+__all__ = ["Answer", "Detokenizer", "Language", "ParsedReply", "make_language"]

@@ -1,0 +1,240 @@
+"""`Vitron`: the whole assistant in one process, and the loaders of its parts.
+
+The same parts answer in the served graph; this class is the notebook, the test oracle and the baseline for it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from vitron.config import VitronConfig
+from vitron.encoders.image import ImageEncoder
+from vitron.encoders.region import RegionEncoder, make_region_encoder
+from vitron.language import Answer, Language, make_language
+from vitron.llm.core import LanguageModel
+from vitron.llm.engine import EngineConfig, GenerationResult, SamplingParams
+from vitron.presets import preset
+from vitron.regions import to_mask
+from vitron.routing import RoutingError, route
+from vitron.specialists.base import Option, Specialist, SpecialistError, SpecialistRequest
+from vitron.specialists.table import LOADERS, load_specialist
+from vitron.types import Message, MessageMode, Reply, SpecialistOutput
+from vitron.weights import Weights, open_weights
+
+__all__ = [
+    "Vitron",
+    "load_image_encoder",
+    "load_language",
+    "load_region_encoder",
+    "load_specialist",
+    "open_weights",
+    "preset",
+    "route",
+]
+
+logger = logging.getLogger(__name__)
+
+
+def load_image_encoder(config: VitronConfig, weights: Weights) -> ImageEncoder:
+    """Return the image encoder, from the stock checkpoint if the preset names one."""
+    encoder = ImageEncoder(config.clip)
+    if config.clip.pretrained:
+        stock = config.clip.pretrained
+        encoder.vision_tower = type(encoder.vision_tower).from_pretrained(stock.repository, revision=stock.revision)
+    else:
+        weights.load("clip_vision", encoder)
+    return encoder.eval()
+
+
+def load_region_encoder(config: VitronConfig, weights: Weights) -> RegionEncoder:
+    """Return the region encoder."""
+    encoder = make_region_encoder(config)
+    weights.load("region_encoder", encoder)
+    return encoder.eval()
+
+
+def load_language(config: VitronConfig, weights: Weights, engine: EngineConfig | None = None) -> Language:
+    """Return the core LLM, ready to answer.
+
+    With a stock checkpoint the LLM is loaded from it and the adapter in `<weights>/lora` is merged in;
+    `language_model.safetensors` then holds projector and signal head alone.
+    """
+    tokenizer = weights.tokenizer()
+    if config.language.pretrained:
+        model = _stock_language(config, weights)
+    else:
+        model = LanguageModel(config, tokenizer)
+        weights.load("language_model", model)
+    return make_language(config, tokenizer, model, engine)
+
+
+def _stock_language(config: VitronConfig, weights: Weights) -> LanguageModel:
+    from transformers import LlamaForCausalLM
+
+    from vitron.llm.lora import merge_lora
+
+    tokenizer, stock = weights.tokenizer(), config.language.pretrained
+    assert stock is not None
+    llama = LlamaForCausalLM.from_pretrained(stock.repository, revision=stock.revision)
+    llama.resize_token_embeddings(len(tokenizer))
+    model = LanguageModel(config, tokenizer, merge_lora(llama, weights.folder / "lora"))
+    weights.load("language_heads", nn.ModuleDict({"projector": model.projector, "signal_head": model.signal_head}))
+    return model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vitron:
+    """Encoders, LLM and specialists in one process.
+
+    Attributes:
+        config: of the preset.
+        image_encoder, region_encoder, language: the front and the core.
+        specialists: by name.
+    """
+
+    config: VitronConfig
+    image_encoder: ImageEncoder
+    region_encoder: RegionEncoder
+    language: Language
+    specialists: Mapping[str, Specialist] = field(default_factory=dict)
+
+    @classmethod
+    def from_preset(cls, name: str = "tiny", weights: str | Path | None = None) -> Vitron:
+        """Load every part of a preset; `weights` is a folder, None the embedded ones."""
+        config, folder = preset(name), open_weights(name, weights)
+        return cls(
+            config=config,
+            image_encoder=load_image_encoder(config, folder),
+            region_encoder=load_region_encoder(config, folder),
+            language=load_language(config, folder),
+            specialists={name: load_specialist(config, folder, name) for name in LOADERS},
+        )
+
+    def reply(
+        self,
+        messages: Sequence[Message],
+        *,
+        seed: int = 0,
+        message: MessageMode = "hybrid",
+        params: SamplingParams | None = None,
+        options: Mapping[str, Option] | None = None,
+    ) -> Reply:
+        """Answer one conversation; see `reply_batch`."""
+        return self.reply_batch([messages], seeds=[seed], message=message, params=params, options=options)[0]
+
+    def reply_batch(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        *,
+        seeds: Sequence[int] | None = None,
+        message: MessageMode = "hybrid",
+        params: SamplingParams | None = None,
+        options: Mapping[str, Option] | None = None,
+    ) -> list[Reply]:
+        """Answer several conversations together; each reply equals that of answering it alone.
+
+        Args:
+            seeds: one per conversation, for sampling and for specialists; 0 if not given.
+            message: which half of the hybrid message reaches the specialists.
+            params: sampling; greedy if not given.
+            options: for the specialist ("steps", "guidance_scale", ...).
+
+        Raises:
+            ValueError: a conversation is malformed. What goes wrong after that (an invocation that cannot be parsed,
+                a specialist that fails) is in `Reply.error`.
+        """
+        seeds = list(seeds) if seeds is not None else [0] * len(conversations)
+        results = self.generate(conversations, params or SamplingParams(), seeds)
+        answers = [self.language.answer(result) for result in results]
+        jobs = [
+            _job(answer, messages, message, seed, options)
+            for answer, messages, seed in zip(answers, conversations, seeds, strict=True)
+        ]
+        outputs = self._run(jobs)
+        return [_reply(*parts) for parts in zip(results, answers, outputs, strict=True)]
+
+    def generate(
+        self, conversations: Sequence[Sequence[Message]], params: SamplingParams, seeds: Sequence[int]
+    ) -> list[GenerationResult]:
+        """Run the encoders and the LLM only."""
+        requests = []
+        for messages, seed in zip(conversations, seeds, strict=True):
+            features, regions = self.encode(messages)
+            requests.append(self.language.start(messages, features, regions, replace(params, seed=seed)))
+        return self.language.engine.generate(requests)
+
+    def encode(self, messages: Sequence[Message]) -> tuple[list[Tensor], list[Tensor]]:
+        """Return features `[N, D]` of every picture and tokens `[2, width]` of every region, in reading order."""
+        images = [image for message in messages for image in message.images]
+        features = list(self.image_encoder.encode(images)) if images else []
+        regions: list[Tensor] = []
+        for region in (region for message in messages for region in message.regions):
+            if not 0 <= region.image < len(images):
+                raise ValueError(f"region.image: got {region.image}, expected 0 to {len(images) - 1}")
+            mask = to_mask(region, *images[region.image].shape[:2])
+            regions += list(self.region_encoder.encode(features[region.image], [mask]))
+        return features, regions
+
+    def _run(self, jobs: Sequence[_Job]) -> list[_Job]:
+        """Run specialists, those of one kind together; failures become errors of their own reply alone."""
+        done = list(jobs)
+        for name, specialist in self.specialists.items():
+            mine = [i for i, job in enumerate(jobs) if job.name == name and job.request]
+            requests = [job.request for job in jobs if job.name == name and job.request]
+            for i, job in zip(mine, _attempt(specialist, requests), strict=True):
+                done[i] = job
+        return done
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    name: str = ""
+    request: SpecialistRequest | None = None
+    output: SpecialistOutput | None = None
+    error: str | None = None
+
+
+def _job(
+    answer: Answer,
+    messages: Sequence[Message],
+    mode: MessageMode,
+    seed: int,
+    options: Mapping[str, Option] | None,
+) -> _Job:
+    if answer.invocation is None:
+        return _Job(error=answer.error)
+    try:
+        name, request = route(answer.invocation, messages, answer.signal, mode, seed, options)
+    except RoutingError as error:
+        return _Job(error=str(error))
+    return _Job(name=name, request=request)
+
+
+def _attempt(specialist: Specialist, requests: Sequence[SpecialistRequest]) -> list[_Job]:
+    if not requests:
+        return []
+    try:
+        return [_Job(output=output) for output in specialist.run_batch(requests)]
+    except (ValueError, SpecialistError) as error:
+        if len(requests) == 1:
+            logger.info("specialist failed: %s", error)
+            return [_Job(error=str(error))]
+    return [job for request in requests for job in _attempt(specialist, [request])]
+
+
+def _reply(result: GenerationResult, answer: Answer, job: _Job) -> Reply:
+    return Reply(
+        text=answer.text,
+        invocation=answer.invocation,
+        output=job.output,
+        error=job.error,
+        finish_reason=result.finish_reason,
+        prompt_tokens=result.prompt_tokens,
+        completion_tokens=len(result.token_ids),
+        raw_text=answer.raw,
+    )
