@@ -6,20 +6,45 @@ must be drawn or segmented, which the instruction often leaves out.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel
 
+from train.data.sample import Sample
 from train.recipes.clip import TOKENIZER
-from train.recipes.language import Target
 from vitron.config import VitronConfig
+from vitron.llm.core import Learned
+from vitron.losses import condition_distance
 from vitron.specialists.output_projection import OutputProjection
 from vitron.specialists.seem.language import LanguageEncoder
 
+Encode = Callable[[list[str]], tuple[Tensor, Tensor]]
+"""Texts -> states `[B, T, D]` and which of them count `[B, T]`."""
 GENERATE = ("generate", "generate_like")
 SEGMENT = ("segment_text", "segment_mark", "segment_reference")
+
+
+class Target(nn.Module):
+    """One specialist's output projection and the frozen text states that it has to meet."""
+
+    def __init__(self, projection: OutputProjection, encode: Encode, tasks: tuple[str, ...]) -> None:
+        super().__init__()
+        self.projection, self.tasks = projection, tasks
+        self._encode = encode
+
+    def loss(self, learned: Learned, samples: Sequence[Sample]) -> Tensor | None:
+        """Return the distance over the rows of this specialist's tasks; None if the batch has none."""
+        rows = learned.rows.tolist()
+        mine = [k for k, row in enumerate(rows) if samples[row].task in self.tasks]
+        if not mine:
+            return None
+        states, mask = self._encode([samples[rows[k]].condition_text or "" for k in mine])
+        with torch.autocast("cpu", enabled=False):
+            projected = self.projection(learned.signal.joined[mine].float())
+            return condition_distance(projected[:, : states.shape[1]], states, mask)
 
 
 class ClipStates:
@@ -74,7 +99,7 @@ def load_text(config: VitronConfig, run: Path) -> CLIPTextModel:
 def load_seem_language(config: VitronConfig, run: Path) -> LanguageEncoder:
     """Return the language encoder of a SEEM run."""
     encoder = LanguageEncoder(config.seem, AutoTokenizer.from_pretrained(TOKENIZER))
-    state = torch.load(run / "last.pt", map_location="cpu", weights_only=True)["model"]
-    prefix = next(k for k in state if k.endswith("lang_proj")).removesuffix("lang_proj")
+    state = torch.load(run / "last.pt", map_location="cpu", weights_only=True)["ema"]
+    prefix = "lang_encoder."
     encoder.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
     return encoder

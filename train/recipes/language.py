@@ -21,22 +21,41 @@ from transformers import PreTrainedTokenizerBase
 from train.data.sample import Sample
 from train.data.shapes.dialogues import build, packed
 from train.loop import Loop, LoopConfig, arguments, load_parts, one_thread
+from train.recipes.alignment import Target, make_targets
 from train.recipes.tokenizers import coordinate_words
 from vitron.config import VitronConfig
 from vitron.encoders.image import ImageEncoder
 from vitron.encoders.region import RegionEncoder, make_region_encoder
 from vitron.llm.core import LanguageModel, Learned, order_coordinates
-from vitron.losses import condition_distance, language_loss
+from vitron.losses import language_loss
 from vitron.presets import preset
 from vitron.prompt import IGNORE, PromptWriter
-from vitron.specialists.output_projection import OutputProjection
 from vitron.types import DrawnRegion, Message
 from vitron.weights import ASSETS, Weights
 
 INVOCATIONS = ("generate", "generate_like", "segment_text", "segment_mark", "segment_reference")
 ALIGNMENT = 0.04
 """Weight of a distance: text states are about 11 long, and next-token losses end near 0.1."""
-SINGLE = (*INVOCATIONS, "generate", "segment_text", "segment_mark", "rec", "chat", "vqa", "region_caption", "caption")
+UNDERSTAND = (
+    *INVOCATIONS,
+    "generate",
+    "segment_text",
+    "segment_mark",
+    "rec",
+    "chat",
+    "vqa",
+    "region_caption",
+    "caption",
+)
+ALIGN = (
+    *("generate",) * 6,
+    *("generate_like",) * 3,
+    *("segment_text",) * 4,
+    *("segment_mark", "segment_reference") * 2,
+    *("rec", "chat", "vqa", "region_caption"),
+)
+MIXES = {"understand": UNDERSTAND, "align": ALIGN}
+"""What single requests a step draws from, in turn: broad first, then those that carry a signal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,26 +138,6 @@ class Assistant(nn.Module):
         return self.language(batch.ids, batch.labels, features, regions)
 
 
-class Target(nn.Module):
-    """One specialist's output projection and the frozen text states that it has to meet."""
-
-    def __init__(self, projection: OutputProjection, encode: object, tasks: tuple[str, ...]) -> None:
-        super().__init__()
-        self.projection, self.tasks = projection, tasks
-        self._encode = encode
-
-    def loss(self, learned: Learned, samples: Sequence[Sample]) -> Tensor | None:
-        """Return the distance over the rows of this specialist's tasks; None if the batch has none."""
-        rows = learned.rows.tolist()
-        mine = [k for k, row in enumerate(rows) if samples[row].task in self.tasks]
-        if not mine:
-            return None
-        states, mask = self._encode([samples[rows[k]].condition_text or "" for k in mine])  # type: ignore[operator]
-        with torch.autocast("cpu", enabled=False):
-            projected = self.projection(learned.signal.joined[mine].float())
-            return condition_distance(projected[:, : states.shape[1]], states, mask)
-
-
 def losses(assistant: Assistant, targets: dict[str, Target], batches: dict[str, Batch]) -> dict[str, Tensor]:
     """Return next-token losses per kind of batch and one distance per specialist."""
     parts: dict[str, Tensor] = {}
@@ -153,10 +152,12 @@ def losses(assistant: Assistant, targets: dict[str, Target], batches: dict[str, 
     return parts
 
 
-def samples_at(step: int, *, rows: int, single: int, turns: int) -> dict[str, list[Sample]]:
+def samples_at(
+    step: int, *, rows: int, single: int, turns: int, mix: tuple[str, ...], seed: int = 0
+) -> dict[str, list[Sample]]:
     """Return the training samples of a step: packed conversations about one picture, and single requests."""
-    chats = [packed("train", step * rows + i, turns) for i in range(rows)]
-    requests = [build(SINGLE[(step * single + i) % len(SINGLE)], "train", step * single + i) for i in range(single)]
+    chats = [packed("train", step * rows + i, turns, seed) for i in range(rows)]
+    requests = [build(mix[(step * single + i) % len(mix)], "train", step * single + i, seed) for i in range(single)]
     return {"chat": chats, "request": requests}
 
 
@@ -165,7 +166,7 @@ def validate(assistant: Assistant, collate: Collator, count: int = 48) -> dict[s
     """Return teacher-forced loss and token accuracy per task on held-out samples."""
     assistant.eval()
     result = {}
-    for task in dict.fromkeys(SINGLE):
+    for task in dict.fromkeys(UNDERSTAND):
         batch = collate([build(task, "val", index) for index in range(count)])
         learned = assistant(batch)
         right = learned.logits.argmax(-1) == learned.targets
@@ -185,10 +186,19 @@ def load_clip(config: VitronConfig, run: Path) -> ImageEncoder:
 
 def main() -> None:
     """Train; parts are exported by `train.export`."""
-    from train.recipes.alignment import make_targets
-
     parser = arguments(
-        __doc__, steps=4000, rows=10, single=20, turns=5, lr=2e-3, muon_lr=0.015, clip="runs/clip", seem="", start=""
+        __doc__,
+        steps=4000,
+        rows=10,
+        single=20,
+        turns=5,
+        lr=2e-3,
+        muon_lr=0.015,
+        clip="runs/clip",
+        seem="",
+        start="",
+        mix="understand",
+        seed=0,
     )
     args = parser.parse_args()
     one_thread()
@@ -201,7 +211,9 @@ def main() -> None:
     collate = Collator(writer, assistant._image[0], assistant.region)
 
     def step(number: int) -> dict[str, Tensor]:
-        drawn = samples_at(number, rows=args.rows, single=args.single, turns=args.turns)
+        drawn = samples_at(
+            number, rows=args.rows, single=args.single, turns=args.turns, mix=MIXES[args.mix], seed=args.seed
+        )
         return losses(assistant, targets, {kind: collate(samples) for kind, samples in drawn.items()})
 
     parts = {"assistant": assistant, **{f"target_{name}": target for name, target in targets.items()}}

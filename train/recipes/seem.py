@@ -27,6 +27,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AutoTokenizer
 
 from train.data.shapes.scene import scene_rng
+from train.muon import Muon, split_parameters
 from train.recipes.seem_prompts import STREAM, Picture, Prompt, picture_at, with_references
 from train.recipes.seem_scores import Scores, contact_sheet, score
 from train.recipes.support import Budget, Ema, RunLog, cosine, save_atomically
@@ -44,6 +45,8 @@ REPORT_EVERY = 25
 MAX_OBJECTS = 4
 # How far the simulated signal is shaken, as a part of its spread: the projected one will be inexact too.
 SIGNAL_NOISE = 0.15
+# First and last layers, embeddings and depthwise kernels stay with AdamW.
+ADAM_NAMES = ("embed", "focal_layers", "lang_proj", "query_feat", "pn_indicator", "sptial", "_class")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +58,9 @@ class SeemRecipe:
     batch_size: int = 16
     num_worded: int = 3
     num_drawn: int = 2
-    lr: float = 7e-4
-    warmup: int = 150
+    muon_lr: float = 0.01
+    adam_lr: float = 1.5e-3
+    warmup: int = 40
     checkpoint_seconds: float = 150.0
     score_seconds: float = 300.0
     seed: int = 0
@@ -83,7 +87,11 @@ class SeemRun:
         torch.manual_seed(recipe.seed)
         self.recipe, self.out = recipe, out
         self.network = build()
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), recipe.lr, weight_decay=0.02)
+        matrices, others = split_parameters(self.network, ADAM_NAMES)
+        self.optimizers: list[torch.optim.Optimizer] = [
+            Muon(matrices, recipe.muon_lr),
+            torch.optim.AdamW(others, recipe.adam_lr, betas=(0.9, 0.98), weight_decay=0.0),
+        ]
         self.ema = Ema(self.network, 0.998)
         self.budget = Budget(recipe.steps, recipe.minutes)
         self._saved = self._scored = time.monotonic()
@@ -96,7 +104,8 @@ class SeemRun:
         state = torch.load(path, weights_only=True)
         self.network.load_state_dict(state["network"])
         self.ema.shadow = state["ema"]
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, stored in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(stored)
         self.budget.load_state_dict(state["budget"])
         logger.info("resumed at step %d", self.budget.step)
 
@@ -106,7 +115,7 @@ class SeemRun:
         while self.budget.progress < 1.0:
             log.add(self.train_step()._asdict(), self.recipe.batch_size)
             if self.budget.step % REPORT_EVERY == 0:
-                log.report(lr=self.optimizer.param_groups[0]["lr"])
+                log.report(lr=self.optimizers[0].param_groups[0]["lr"])
             now = time.monotonic()
             if now - self._saved > self.recipe.checkpoint_seconds:
                 self.save()
@@ -119,18 +128,20 @@ class SeemRun:
     def train_step(self) -> Losses:
         """Take one step on pictures that no other step sees."""
         step, recipe = self.budget.step, self.recipe
-        for group in self.optimizer.param_groups:
-            group["lr"] = recipe.lr * cosine(self.budget.progress, step, recipe.warmup)
+        factor = cosine(self.budget.progress, step, recipe.warmup)
+        for optimizer, peak in zip(self.optimizers, (recipe.muon_lr, recipe.adam_lr), strict=True):
+            optimizer.param_groups[0]["lr"] = peak * factor
         first = step * recipe.batch_size
         pictures = [
             picture_at("train", first + i, recipe.num_worded, recipe.num_drawn) for i in range(recipe.batch_size)
         ]
         rng = scene_rng("train", step, stream=STREAM + 1)
         losses = batch_losses(self.network, with_references(pictures, rng))
-        self.optimizer.zero_grad()
+        self.network.zero_grad()
         losses.total.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.budget.step += 1
         self.ema.update(self.network, self.budget.step)
         return losses
@@ -141,7 +152,7 @@ class SeemRun:
             "recipe": asdict(self.recipe),
             "network": self.network.state_dict(),
             "ema": self.ema.shadow,
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "budget": self.budget.state_dict(),
         }
         save_atomically(self.out / "last.pt", state)
