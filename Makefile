@@ -24,7 +24,8 @@ check: $(STAMP)  ## Lint and type-check only
 	$(BIN)/mypy
 
 eval: $(STAMP)  ## Score the tiny weights on held-out Shapes: docs/results/tiny.json and tiny.md
-	OMP_NUM_THREADS=1 $(BIN)/python -m train.evaluate
+	OMP_NUM_THREADS=1 $(BIN)/python -m train.evaluate --message hybrid,text,signal --resume
+	OMP_NUM_THREADS=1 $(BIN)/python -m train.report
 
 install: $(STAMP)
 

@@ -26,14 +26,15 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AutoTokenizer
 
-from train.data.shapes.scene import scene_rng
+from train.data.shapes import captions
+from train.data.shapes.scene import COLORS, SHAPES, scene_rng
 from train.muon import Muon, split_parameters
 from train.recipes.seem_prompts import STREAM, Picture, Prompt, picture_at, with_references
 from train.recipes.seem_scores import Scores, contact_sheet, score
 from train.recipes.support import Budget, Ema, RunLog, cosine, save_atomically
 from vitron.presets import preset
 from vitron.specialists.seem.backbone import FocalBlock
-from vitron.specialists.seem.losses import Losses, Targets, seem_losses
+from vitron.specialists.seem.losses import Losses, Names, Targets, seem_losses
 from vitron.specialists.seem.network import SeemNetwork
 from vitron.specialists.seem.prompts import Marks, Prompts, marks_of
 from vitron.types import BoolMask
@@ -193,13 +194,32 @@ def batch_losses(network: SeemNetwork, pictures: Sequence[Picture]) -> Losses:
         for group in ([p.worded for p in pictures], [p.drawn for p in pictures]):
             flat = [prompt for part in group for prompt in part]
             prompts = prompts_of(network, flat, len(pictures))
-            losses.append(seem_losses(network(features, prompts), targets_of(pictures, group)))
+            names = names_of(network, pictures, group) if group[0] is pictures[0].worded else []
+            losses.append(seem_losses(network(features, prompts), targets_of(pictures, group), names))
     weights = [len(pictures[0].worded), len(pictures[0].drawn)]
     mixed = [
         sum(weight * part for weight, part in zip(weights, parts, strict=True)) / sum(weights)
         for parts in zip(*losses, strict=True)
     ]
     return Losses(*mixed)
+
+
+def names_of(network: SeemNetwork, pictures: Sequence[Picture], groups: Sequence[Sequence[Prompt]]) -> list[Names]:
+    """What each object is called: colour and shape among all of them, and in full among the batch's objects."""
+    scale = network.lang_encoder.logit_scale.exp().float()
+    every = [f"{color} {shape}" for color in COLORS for shape in SHAPES]
+    full = [[captions.full_description(p.scene, i) for i in range(len(p.masks))] for p in pictures]
+    short = [[captions.name(obj) for obj in p.scene.objects] for p in pictures]
+    found = []
+    for texts, called in ((every, short), (sorted({text for row in full for text in row}), full)):
+        index = {text: i for i, text in enumerate(texts)}
+        labels = torch.zeros(sum(len(group) for group in groups), MAX_OBJECTS, dtype=torch.long)
+        row = 0
+        for group, names in zip(groups, called, strict=True):
+            labels[row, : len(names)] = torch.tensor([index[name] for name in names])
+            row += len(group)
+        found.append(Names(network.lang_encoder(texts).classes, labels, scale))
+    return found
 
 
 def prompts_of(network: SeemNetwork, prompts: Sequence[Prompt], num_pictures: int) -> Prompts:

@@ -19,6 +19,7 @@ from vitron.specialists.seem.network import LayerOutput, upsample
 BCE_WEIGHT = 5.0
 DICE_WEIGHT = 5.0
 MATCH_WEIGHT = 1.0
+NAME_WEIGHT = 1.0
 
 
 class Targets(NamedTuple):
@@ -38,6 +39,20 @@ class Targets(NamedTuple):
     every_object: Tensor
 
 
+class Names(NamedTuple):
+    """What the objects are called, among other names.
+
+    Attributes:
+        classes: class embeddings of V texts `[V, hidden]`.
+        labels: which of them names each object `[rows, N]`; read where `Targets.every_object` and `present` hold.
+        scale: of the cosine.
+    """
+
+    classes: Tensor
+    labels: Tensor
+    scale: Tensor
+
+
 class Assignment(NamedTuple):
     """Pairs of a query and an object: three index tensors `[M]`."""
 
@@ -53,32 +68,37 @@ class Losses(NamedTuple):
     bce: Tensor
     dice: Tensor
     match: Tensor
+    name: Tensor
 
 
-def seem_losses(outputs: Sequence[LayerOutput], targets: Targets) -> Losses:
+def seem_losses(outputs: Sequence[LayerOutput], targets: Targets, names: Sequence[Names] = ()) -> Losses:
     """Losses of all decoder layers against one assignment, that of the last.
 
     One assignment for all layers keeps a query on its object from the first layer on. Masks are compared at the
-    resolution of the mask features, and those of the last layer at that of the targets too.
+    resolution of the mask features, and those of the last layer at that of the targets too. `names` adds SEEM's
+    classification of every object by text; without it prompts have only the few objects of one picture to learn
+    words from.
     """
     height, width = outputs[-1].masks.shape[-2:]
     small = functional.adaptive_avg_pool2d(targets.masks, (height, width))
     pairs = assign(outputs[-1].masks, small, targets.present)
     taught = _select(pairs, targets.meant | targets.every_object[:, None])
     wanted = small[taught.rows, taught.objects]
-    bce, dice, match = [], [], []
+    every = _select(pairs, targets.every_object[:, None] & targets.present)
+    bce, dice, match, name = [], [], [], [outputs[-1].masks.new_zeros([])]
     for output in outputs:
         masks = output.masks[taught.rows, taught.queries].float()
         bce.append(functional.binary_cross_entropy_with_logits(masks, wanted))
         dice.append(dice_loss(masks, wanted))
         match.append(match_loss(output.match, pairs, targets.meant))
+        name.extend(name_loss(output.captions, every, each) for each in names)
     fine = _select(pairs, targets.meant)
     masks = upsample(outputs[-1].masks[fine.rows, fine.queries].float(), targets.masks.shape[-2:])
     exact = targets.masks[fine.rows, fine.objects]
     bce.append(functional.binary_cross_entropy_with_logits(masks, exact))
     dice.append(dice_loss(masks, exact))
-    parts = [torch.stack(values).mean() for values in (bce, dice, match)]
-    weights = (BCE_WEIGHT, DICE_WEIGHT, MATCH_WEIGHT)
+    parts = [torch.stack(values).mean() for values in (bce, dice, match, name)]
+    weights = (BCE_WEIGHT, DICE_WEIGHT, MATCH_WEIGHT, NAME_WEIGHT)
     total = torch.stack([w * part for w, part in zip(weights, parts, strict=True)]).sum()
     return Losses(total, *parts)
 
@@ -109,6 +129,13 @@ def match_loss(match: Tensor, pairs: Assignment, meant: Tensor) -> Tensor:
     has_answer = wanted.any(dim=-1)
     among = -likely[has_answer].logsumexp(dim=-1).mean()
     return among + functional.binary_cross_entropy_with_logits(match, wanted, reduction="sum") / len(match)
+
+
+def name_loss(captions: Tensor, pairs: Assignment, names: Names) -> Tensor:
+    """Cross-entropy of each object's query over the names, by cosine."""
+    found = functional.normalize(captions[pairs.rows, pairs.queries].float(), dim=-1)
+    logits = names.scale * found @ functional.normalize(names.classes.float(), dim=-1).T
+    return functional.cross_entropy(logits, names.labels[pairs.rows, pairs.objects])
 
 
 def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:

@@ -19,13 +19,17 @@ from vitron.specialists.seem.prompts import Marks, Prompts, mean_positive, sampl
 
 
 class LayerOutput(NamedTuple):
-    """Of one decoder layer: mask logits `[rows, Q, h, w]` and how well each query fits the prompt `[rows, Q]`.
+    """What one decoder layer says of every query.
 
-    The sigmoid of `match` is the probability that the query's object is one that the prompt means.
+    Attributes:
+        masks: logits `[rows, Q, h, w]`.
+        match: logits `[rows, Q]`; the sigmoid is the probability that the query's object is one that the prompt means.
+        captions: `[rows, Q, hidden]`, to be compared with the class embeddings of texts.
     """
 
     masks: Tensor
     match: Tensor
+    captions: Tensor
 
 
 class SeemNetwork(nn.Module):
@@ -55,7 +59,7 @@ class SeemNetwork(nn.Module):
         predictions = self.predictor(features, prompts, source)
         spatial = _marked(features, prompts.spatial)
         visual = _marked(source, prompts.visual)
-        return [LayerOutput(p.masks, self._match(p, prompts, spatial, visual)) for p in predictions]
+        return [LayerOutput(p.masks, self._match(p, prompts, spatial, visual), p.captions) for p in predictions]
 
     def signal_targets(self, texts: Sequence[str]) -> Tensor:
         """What the signal tokens should be for descriptions of the target: `[B, num_queries, hidden]`."""

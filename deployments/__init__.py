@@ -1,0 +1,1 @@
+"""The Ray Serve application: HTTP in front, one deployment for each part of the model behind."""

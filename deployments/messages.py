@@ -1,0 +1,148 @@
+"""What crosses the handles between deployments, beside arrays: small, immutable values.
+
+Arrays travel next to these as arguments of their own (`deployments.envelope`, pictures), since only
+top-level arguments go by reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from vitron.specialists.base import Option
+from vitron.types import DrawnRegion, Invocation, Message, MessageMode, SpecialistOutput
+
+FailureKind = Literal["invalid", "overloaded", "failed"]
+
+
+class EdgeRecord(NamedTuple):
+    """One crossing of an edge of the graph, measured by the part that received it.
+
+    Attributes:
+        source: part that made the payload.
+        target: part that opened it.
+        name: what it was.
+        num_bytes: size of the array.
+        send_s: time to lay the array out for sending.
+        receive_s: from then until it was opened: transport, and waiting at the receiver.
+    """
+
+    source: str
+    target: str
+    name: str
+    num_bytes: int
+    send_s: float
+    receive_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a part did not do what it was asked, when that is no fault of the part.
+
+    Attributes:
+        kind: the request is wrong, the part is full, or the work failed.
+        message: for the user.
+        code: a stable name for programs.
+    """
+
+    kind: FailureKind
+    message: str
+    code: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How the LLM picks its words; fields as in `vitron.llm.sampling.SamplingParams`."""
+
+    max_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatCall:
+    """One conversation to answer.
+
+    Attributes:
+        request_id: the client's or the gateway's name for it, for logs.
+        messages: the conversation without pixels: `Message.images` is empty everywhere.
+        images_per_message: how many pictures each message shows, in order.
+        sampling: of the text.
+        message: what reaches a specialist.
+        options: settings for the specialist, if one is invoked.
+    """
+
+    request_id: str
+    messages: tuple[Message, ...]
+    images_per_message: tuple[int, ...]
+    sampling: Sampling
+    message: MessageMode = "hybrid"
+    options: Mapping[str, Option] = field(default_factory=dict)
+
+    @property
+    def num_images(self) -> int:
+        """Pictures of the whole conversation."""
+        return sum(self.images_per_message)
+
+    def regions(self) -> list[tuple[int, DrawnRegion]]:
+        """List what was drawn, in order, each with its picture's index in the conversation."""
+        return [(r.image, r) for message in self.messages for r in message.regions]
+
+    def drawn_images(self) -> list[int]:
+        """List the pictures that something is drawn on, each once, ascending."""
+        return sorted({index for index, _ in self.regions()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextDelta:
+    """More of the reply's visible text."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Working:
+    """The text is complete and a specialist has begun."""
+
+    invocation: Invocation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """The last event of a reply.
+
+    Attributes:
+        invocation: what the LLM asked of a specialist.
+        output: what the specialist made.
+        error: why there is no output although one was meant; the text stands.
+        finish_reason: "stop" or "length".
+        prompt_tokens: positions of the prompt.
+        completion_tokens: tokens written, the invocation's included.
+        cached_tokens: positions of the prompt that came from the prefix cache.
+        edges: every crossing on the way.
+    """
+
+    invocation: Invocation | None = None
+    output: SpecialistOutput | None = None
+    error: str | None = None
+    finish_reason: str = "stop"
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    edges: tuple[EdgeRecord, ...] = ()
+
+
+ChatEvent = TextDelta | Working | Done | Failure
+"""What the language model streams; `Done` or `Failure` is the last."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What a specialist answers: an output, or why there is none."""
+
+    output: SpecialistOutput | None = None
+    failure: Failure | None = None
+    edges: tuple[EdgeRecord, ...] = ()

@@ -1,0 +1,56 @@
+"""How a deployment gets the object it serves: from `vitron.model`, or from a stand-in in tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from torch import Tensor
+
+from deployments.args import AppArgs
+from vitron.specialists.base import Option, Specialist, SpecialistRequest
+from vitron.types import Invocation, Message, MessageMode
+
+if TYPE_CHECKING:
+    from vitron.encoders.image import ImageEncoder
+    from vitron.encoders.region import RegionEncoder
+    from vitron.language import Language
+
+Handle = Any
+"""A Ray Serve `DeploymentHandle` or a `LocalHandle`: the former's methods are attributes made on demand."""
+
+
+class Loaders(Protocol):
+    """Loads one part each, with the weights of that part alone; crosses to the replicas pickled."""
+
+    def revision(self, args: AppArgs) -> str:
+        """Return the name of the weights."""
+        ...
+
+    def image_encoder(self, args: AppArgs) -> ImageEncoder:
+        """Load the image encoder."""
+        ...
+
+    def region_encoder(self, args: AppArgs) -> RegionEncoder:
+        """Load the region encoder."""
+        ...
+
+    def language(self, args: AppArgs) -> Language:
+        """Load the LLM."""
+        ...
+
+    def specialist(self, args: AppArgs, name: str) -> Specialist:
+        """Load the specialist `name`."""
+        ...
+
+    def route(
+        self,
+        invocation: Invocation,
+        messages: Sequence[Message],
+        signal: Tensor | None,
+        mode: MessageMode,
+        seed: int,
+        options: Mapping[str, Option],
+    ) -> tuple[str, SpecialistRequest]:
+        """Return who carries an invocation out, and with what; ValueError if nobody can."""
+        ...

@@ -1,0 +1,180 @@
+"""The shipped graph with the shipped weights: right answers over HTTP, equal to those of the in-process assistant.
+
+Runs after the tests with fake parts (files run in order), whose application it replaces.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+
+import numpy as np
+import openai
+import pytest
+import skimage.data
+from PIL import Image
+from ray.serve.context import _get_global_client
+
+from deployments.config_file import read_config
+from tests.serve.conftest import CONFIG, wait_running
+from train.data.sample import Sample
+from train.data.shapes.dialogues import build
+from vitron.evaluation.segmentation import giou, overlap
+from vitron.media import encode_png
+from vitron.model import Vitron
+from vitron.prompt import user_message
+from vitron.regions import rle_to_mask
+from vitron.types import DrawnRegion, Message
+
+pytestmark = [pytest.mark.cluster, pytest.mark.weights]
+MODEL = "vitron-tiny"
+COUNT = 6
+
+
+@pytest.fixture(scope="module")
+def vitron() -> Vitron:
+    return Vitron.from_preset("tiny")
+
+
+@pytest.fixture(scope="module", params=["split", "colocated"])
+def client(request: pytest.FixtureRequest, cluster: int) -> Iterator[openai.OpenAI]:
+    config = read_config(CONFIG)
+    application = config.applications[0]
+    application.args = {**application.args, "placement": request.param}
+    if request.param == "colocated":
+        application.deployments = [d for d in application.deployments if d.name == "Gateway"]
+    serve_client = _get_global_client()
+    assert serve_client is not None
+    serve_client.deploy_apps(config)
+    wait_running("vitron")
+    yield openai.OpenAI(base_url=f"http://127.0.0.1:{cluster}/v1", api_key="none", max_retries=0, timeout=120)
+
+
+def data_url(image: np.ndarray) -> str:
+    return "data:image/png;base64," + base64.b64encode(encode_png(image)).decode()
+
+
+def content(message: Message) -> list[dict[str, object]]:
+    """Return a turn as OpenAI content parts; pictures first, as Shapes samples have them."""
+    parts: list[dict[str, object]] = [
+        {"type": "image_url", "image_url": {"url": data_url(image)}} for image in message.images
+    ]
+    pieces = message.text.replace("<image>\n", "").split("<region>")
+    for index, piece in enumerate(pieces):
+        if index:
+            parts.append({"type": "region", "region": region_json(message.regions[index - 1])})
+        if piece:
+            parts.append({"type": "text", "text": piece})
+    return parts
+
+
+def region_json(region: DrawnRegion) -> dict[str, object]:
+    assert region.box is not None
+    return {"kind": "box", "box": list(region.box), "image": region.image}
+
+
+def question(task: str, index: int) -> tuple[Message, Sample]:
+    """Return a held-out request as a turn; marks become boxes, which HTTP carries exactly."""
+    sample = build(task, "test", index)
+    regions = [DrawnRegion(kind="box", box=box_of(mask), image=image) for image, mask in sample.marks]
+    parts: list[str | np.ndarray | DrawnRegion] = list(sample.images)
+    pieces = sample.turns[0].text.replace("<image>\n", "").split("<region>")
+    for number, piece in enumerate(pieces):
+        if number:
+            parts.append(regions[number - 1])
+        parts.append(piece)
+    return user_message(parts), sample
+
+
+def box_of(mask: np.ndarray) -> tuple[float, float, float, float]:
+    rows, columns = np.nonzero(mask)
+    height, width = mask.shape
+    return (
+        round(columns.min() / width, 4),
+        round(rows.min() / height, 4),
+        round((columns.max() + 1) / width, 4),
+        round((rows.max() + 1) / height, 4),
+    )
+
+
+def ask(client: openai.OpenAI, message: Message, **extra: object) -> openai.types.chat.ChatCompletionMessage:
+    answer = client.chat.completions.create(
+        model=MODEL,
+        messages=[{"role": "user", "content": content(message)}],  # type: ignore[list-item,misc]
+        seed=7,
+        extra_body={"vitron": extra} if extra else None,
+    )
+    return answer.choices[0].message
+
+
+def extension(message: object) -> dict[str, object]:
+    return message.model_extra["vitron"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("task", ["vqa", "region_caption", "rec", "caption", "chat"])
+def test_answers_equal_the_in_process_assistant(client: openai.OpenAI, vitron: Vitron, task: str) -> None:
+    for index in range(COUNT):
+        message, _ = question(task, index)
+        assert ask(client, message).content == vitron.reply([message], seed=7).text
+
+
+def test_streamed_text_is_the_plain_text(client: openai.OpenAI) -> None:
+    message, _ = question("caption", 3)
+    stream = client.chat.completions.create(
+        model=MODEL,
+        messages=[{"role": "user", "content": content(message)}],  # type: ignore[list-item,misc]
+        stream=True,
+    )
+    pieces = [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]
+    assert "".join(pieces) == ask(client, message).content
+    assert len([piece for piece in pieces if piece]) > 3
+
+
+@pytest.mark.parametrize("task", ["segment_text", "segment_mark", "segment_reference"])
+def test_masks_equal_the_in_process_ones_and_overlap_the_object(
+    client: openai.OpenAI, vitron: Vitron, task: str
+) -> None:
+    scores = []
+    for index in range(COUNT):
+        message, sample = question(task, index)
+        got = extension(ask(client, message))
+        expected = vitron.reply([message], seed=7)
+        assert expected.output is not None, expected
+        masks = [rle_to_mask(item["mask"]) for item in got["masks"]]  # type: ignore[attr-defined]
+        assert len(masks) == len(expected.output.detections)
+        for mask, detection in zip(masks, expected.output.detections, strict=True):
+            assert (mask != detection.mask).mean() < 1e-3
+        scores.append(overlap(masks[0], sample.target["mask"]))
+    assert giou(scores) > 0.5, scores
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "text", "signal"])
+def test_pictures_equal_the_in_process_ones_for_one_seed(client: openai.OpenAI, vitron: Vitron, mode: str) -> None:
+    message, _ = question("generate", 1)
+    got = extension(ask(client, message, message=mode))
+    expected = vitron.reply([message], seed=7, message=mode)  # type: ignore[arg-type]
+    assert expected.output is not None
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(got["images"][0]["b64_json"]))).convert("RGB"))  # type: ignore[index]
+    assert np.abs(picture.astype(int) - expected.output.images[0].astype(int)).max() <= 2
+
+
+def test_the_images_endpoint_draws_with_the_openai_client(client: openai.OpenAI) -> None:
+    answer = client.images.generate(
+        model=MODEL, prompt="a large red circle on a white background", n=2, extra_body={"seed": 3}
+    )
+    pictures = [np.asarray(Image.open(io.BytesIO(base64.b64decode(item.b64_json or "")))) for item in answer.data or []]
+    assert [picture.shape for picture in pictures] == [(64, 64, 3)] * 2
+    assert (pictures[0] != pictures[1]).any()
+
+
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "page", "retina"])
+def test_photos_of_any_kind_never_fail(client: openai.OpenAI, name: str) -> None:
+    photo = getattr(skimage.data, name)()
+    photo = np.repeat(photo[..., None], 3, -1) if photo.ndim == 2 else photo[..., :3]
+    drawn = DrawnRegion(kind="box", box=(0.2, 0.3, 0.6, 0.9))
+    for parts in ([photo, "what is this?"], [photo, "segment this one", drawn], [photo, "mask the red object"]):
+        message = ask(client, user_message(parts))
+        assert message.content is not None
+        for item in extension(message).get("masks") or []:  # type: ignore[attr-defined]
+            assert rle_to_mask(item["mask"]).shape == photo.shape[:2]
