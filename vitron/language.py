@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import LlamaForCausalLM
 
 from vitron.config import VitronConfig
 from vitron.invocation import InvocationError, ParsedReply, parse_reply
@@ -21,6 +22,7 @@ from vitron.llm.core import LanguageModel
 from vitron.llm.engine import Engine, EngineConfig, GenerationRequest, GenerationResult, SamplingParams
 from vitron.prompt import PromptWriter
 from vitron.types import Invocation, Message
+from vitron.weights import Weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -164,6 +166,34 @@ def make_language(
         ),
         engine=Engine(model.llama, engine or EngineConfig(), eos_token_id=eos, num_valid_tokens=len(tokenizer)),
     )
+
+
+def load_language(config: VitronConfig, weights: Weights, engine: EngineConfig | None = None) -> Language:
+    """Return the core LLM, ready to answer.
+
+    With a stock checkpoint the LLM is loaded from it and the adapter in `<weights>/lora` is merged in;
+    `language_model.safetensors` then holds projector and signal head alone.
+    """
+    tokenizer = weights.tokenizer()
+    if config.language.pretrained:
+        model = _stock_language(config, weights)
+    else:
+        model = LanguageModel(config, tokenizer)
+        weights.load("language_model", model)
+    return make_language(config, tokenizer, model, engine)
+
+
+def _stock_language(config: VitronConfig, weights: Weights) -> LanguageModel:
+    # peft takes seconds to import and is only needed for adapters.
+    from vitron.llm.lora import merge_lora
+
+    tokenizer, stock = weights.tokenizer(), config.language.pretrained
+    assert stock is not None
+    llama = LlamaForCausalLM.from_pretrained(stock.repository, revision=stock.revision)
+    llama.resize_token_embeddings(len(tokenizer))
+    model = LanguageModel(config, tokenizer, merge_lora(llama, weights.folder / "lora"))
+    weights.load("language_heads", nn.ModuleDict({"projector": model.projector, "signal_head": model.signal_head}))
+    return model
 
 
 def _stack(tensors: Sequence[Tensor]) -> Tensor | None:

@@ -1,4 +1,4 @@
-"""`Vitron`: the whole assistant in one process, and the loaders of its parts.
+"""`Vitron`: the whole assistant in one process.
 
 The same parts answer in the served graph; this class is the notebook, the test oracle and the baseline for it.
 """
@@ -10,81 +10,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from vitron.config import VitronConfig
-from vitron.encoders.image import ImageEncoder
-from vitron.encoders.region import RegionEncoder, make_region_encoder
-from vitron.language import Answer, Language, make_language
-from vitron.llm.core import LanguageModel
-from vitron.llm.engine import EngineConfig, GenerationResult, SamplingParams
+from vitron.encoders.image import ImageEncoder, load_image_encoder
+from vitron.encoders.region import RegionEncoder, load_region_encoder
+from vitron.language import Answer, Language, load_language
+from vitron.llm.engine import GenerationResult, SamplingParams
 from vitron.presets import preset
 from vitron.regions import to_mask
 from vitron.routing import RoutingError, route
 from vitron.specialists.base import Option, Specialist, SpecialistError, SpecialistRequest
-from vitron.specialists.table import LOADERS, load_specialist
+from vitron.specialists.table import LOADERS
 from vitron.types import Message, MessageMode, Reply, SpecialistOutput
-from vitron.weights import Weights, open_weights
-
-__all__ = [
-    "Vitron",
-    "load_image_encoder",
-    "load_language",
-    "load_region_encoder",
-    "load_specialist",
-    "open_weights",
-    "preset",
-    "route",
-]
+from vitron.weights import open_weights
 
 logger = logging.getLogger(__name__)
-
-
-def load_image_encoder(config: VitronConfig, weights: Weights) -> ImageEncoder:
-    """Return the image encoder, from the stock checkpoint if the preset names one."""
-    encoder = ImageEncoder(config.clip)
-    if config.clip.pretrained:
-        stock = config.clip.pretrained
-        encoder.vision_tower = type(encoder.vision_tower).from_pretrained(stock.repository, revision=stock.revision)
-    else:
-        weights.load("clip_vision", encoder)
-    return encoder.eval()
-
-
-def load_region_encoder(config: VitronConfig, weights: Weights) -> RegionEncoder:
-    """Return the region encoder."""
-    encoder = make_region_encoder(config)
-    weights.load("region_encoder", encoder)
-    return encoder.eval()
-
-
-def load_language(config: VitronConfig, weights: Weights, engine: EngineConfig | None = None) -> Language:
-    """Return the core LLM, ready to answer.
-
-    With a stock checkpoint the LLM is loaded from it and the adapter in `<weights>/lora` is merged in;
-    `language_model.safetensors` then holds projector and signal head alone.
-    """
-    tokenizer = weights.tokenizer()
-    if config.language.pretrained:
-        model = _stock_language(config, weights)
-    else:
-        model = LanguageModel(config, tokenizer)
-        weights.load("language_model", model)
-    return make_language(config, tokenizer, model, engine)
-
-
-def _stock_language(config: VitronConfig, weights: Weights) -> LanguageModel:
-    from transformers import LlamaForCausalLM
-
-    from vitron.llm.lora import merge_lora
-
-    tokenizer, stock = weights.tokenizer(), config.language.pretrained
-    assert stock is not None
-    llama = LlamaForCausalLM.from_pretrained(stock.repository, revision=stock.revision)
-    llama.resize_token_embeddings(len(tokenizer))
-    model = LanguageModel(config, tokenizer, merge_lora(llama, weights.folder / "lora"))
-    weights.load("language_heads", nn.ModuleDict({"projector": model.projector, "signal_head": model.signal_head}))
-    return model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +53,7 @@ class Vitron:
             image_encoder=load_image_encoder(config, folder),
             region_encoder=load_region_encoder(config, folder),
             language=load_language(config, folder),
-            specialists={name: load_specialist(config, folder, name) for name in LOADERS},
+            specialists={name: load(config, folder) for name, load in LOADERS.items()},
         )
 
     def reply(

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -62,6 +64,9 @@ class Weights:
         path = self.folder / name
         if not path.exists():
             raise FileNotFoundError(f"{path} is missing: expected a tokenizer folder")
+        # Imported here: parts without text start seconds sooner.
+        from transformers import AutoTokenizer
+
         loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
         return loaded
 

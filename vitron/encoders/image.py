@@ -14,8 +14,9 @@ from PIL import Image as PilImage
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from vitron.config import ClipConfig
+from vitron.config import ClipConfig, VitronConfig
 from vitron.types import Image
+from vitron.weights import Weights
 
 
 class ImageEncoder(nn.Module):
@@ -53,3 +54,14 @@ def stretch(image: Image, size: int) -> Image:
     if image.shape[:2] == (size, size):
         return image
     return np.asarray(PilImage.fromarray(image).resize((size, size), PilImage.Resampling.BICUBIC))
+
+
+def load_image_encoder(config: VitronConfig, weights: Weights) -> ImageEncoder:
+    """Return the image encoder, from the stock checkpoint if the preset names one."""
+    encoder = ImageEncoder(config.clip)
+    if config.clip.pretrained:
+        stock = config.clip.pretrained
+        encoder.vision_tower = type(encoder.vision_tower).from_pretrained(stock.repository, revision=stock.revision)
+    else:
+        weights.load("clip_vision", encoder)
+    return encoder.eval()

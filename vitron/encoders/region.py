@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from vitron.config import RegionConfig, VitronConfig
 from vitron.types import BoolMask
+from vitron.weights import Weights
 
 
 class RegionEncoder(nn.Module):
@@ -83,3 +84,10 @@ def make_region_encoder(config: VitronConfig) -> RegionEncoder:
     return RegionEncoder(
         config.region, feature_width=config.clip.width, grid=config.clip.grid, width=config.language.width
     )
+
+
+def load_region_encoder(config: VitronConfig, weights: Weights) -> RegionEncoder:
+    """Return the region encoder."""
+    encoder = make_region_encoder(config)
+    weights.load("region_encoder", encoder)
+    return encoder.eval()

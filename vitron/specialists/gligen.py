@@ -18,7 +18,7 @@ from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditio
 from torch import Tensor, nn
 from transformers import AutoTokenizer, CLIPTextModel, PreTrainedTokenizerBase
 
-from vitron.config import GligenConfig
+from vitron.config import GligenConfig, VitronConfig
 from vitron.diffusion.engine import DenoiseEngine
 from vitron.diffusion.latents import LatentCodec, to_images
 from vitron.diffusion.request import DenoiseRequest, DenoiseResult, StepEvent
@@ -36,6 +36,7 @@ from vitron.specialists.gligen_denoiser import GligenCondition, GligenDenoiser
 from vitron.specialists.output_projection import OutputProjection
 from vitron.specialists.text_condition import TextCondition
 from vitron.types import Module, SpecialistOutput
+from vitron.weights import Weights
 
 OPTIONS: dict[str, tuple[float, float]] = {
     "steps": (1, 100),
@@ -329,3 +330,20 @@ def _finite(latents: Tensor | None) -> Tensor:
     if not bool(torch.isfinite(latents).all()):
         raise FloatingPointError("the latents are not finite")
     return latents
+
+
+def load_gligen(config: VitronConfig, weights: Weights) -> Gligen:
+    """Return the image generator, from a stock pipeline if the preset names one."""
+    settings, width = config.gligen, config.signal.width
+    if settings.pretrained:
+        stock = settings.pretrained
+        gligen = Gligen.from_pipeline(stock.repository, settings, signal_width=width, revision=stock.revision)
+    else:
+        tokenizer = weights.tokenizer("clip_tokenizer")
+        gligen = Gligen.from_config(settings, signal_width=width, tokenizer=tokenizer)
+        weights.load("clip_text", gligen.text.encoder)
+        weights.load("gligen_vae", gligen.codec)
+        weights.load("gligen_unet", gligen.denoiser)
+    weights.load("gligen_projection", gligen.projection)
+    gligen.text.clear_cache()
+    return gligen

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
-from vitron.config import SeemConfig, SignalConfig
+from vitron.config import SeemConfig, SignalConfig, VitronConfig
 from vitron.regions import to_mask
 from vitron.specialists.base import (
     Cancelled,
@@ -33,6 +33,7 @@ from vitron.types import (
     Module,
     SpecialistOutput,
 )
+from vitron.weights import Weights
 
 OPTIONS: dict[str, tuple[float, float]] = {"threshold": (0.0, 1.0), "multiple": (0, 1)}
 DEFAULT_THRESHOLD = 0.5
@@ -246,3 +247,12 @@ def _box_of(mask: BoolMask) -> Box:
 
 def _iou(a: BoolMask, b: BoolMask) -> float:
     return float(np.sum(a & b) / max(int(np.sum(a | b)), 1))
+
+
+def load_seem(config: VitronConfig, weights: Weights) -> Seem:
+    """Return the segmenter; at full size `seem.safetensors` is made from the public checkpoint (docs/weights.md)."""
+    seem = Seem(config.seem, config.signal, weights.tokenizer("clip_tokenizer"))
+    weights.load("seem", seem.network)
+    weights.load("seem_projection", seem.projection)
+    seem.eval()
+    return seem
