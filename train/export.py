@@ -19,10 +19,10 @@ from torch import Tensor
 PARTS: dict[str, tuple[str, str, str]] = {
     "clip_vision": ("clip", "clip", "image."),
     "clip_text": ("clip", "clip", "text."),
-    "language_model": ("language", "assistant", "language."),
-    "region_encoder": ("language", "assistant", "region."),
-    "gligen_projection": ("language", "target_gligen", "projection."),
-    "seem_projection": ("language", "target_seem", "projection."),
+    "language_model": ("aligned", "assistant", "language."),
+    "region_encoder": ("aligned", "assistant", "region."),
+    "gligen_projection": ("aligned", "target_gligen", "projection."),
+    "seem_projection": ("aligned", "target_seem", "projection."),
 }
 """Part -> (run, entry of its checkpoint, prefix of the names)."""
 FILES: dict[str, str] = {
@@ -34,29 +34,22 @@ FILES: dict[str, str] = {
 
 
 def read_part(run: Path, entry: str, prefix: str) -> dict[str, Tensor]:
-    """Return the tensors of one part of a run's checkpoint, prefix removed.
+    """Return the tensors of one part of a run's checkpoint, averaged if the run keeps an average, prefix removed.
 
-    Raises:
-        FileNotFoundError, ValueError: the run has no checkpoint, or the checkpoint no such part.
+    Names that share memory come once. Empty when the checkpoint has no such part.
     """
-    path = run / "last.pt"
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing: run that recipe first")
-    parts = torch.load(path, map_location="cpu", weights_only=True)["parts"]
-    if entry not in parts:
-        raise ValueError(f"{path}: has no part {entry!r}, expected one of {sorted(parts)}")
-    return {k.removeprefix(prefix): v for k, v in parts[entry].items() if k.startswith(prefix)}
+    state = torch.load(run / "last.pt", map_location="cpu", weights_only=True)
+    average, found, seen = state["average"], {}, set()
+    for name, value in state["parts"].get(entry, {}).items():
+        if name.startswith(prefix) and not (value.numel() and value.data_ptr() in seen):
+            found[name.removeprefix(prefix)] = average.get(f"{entry}.{name}", value)
+            seen.add(value.data_ptr())
+    return found
 
 
 def write_part(folder: Path, name: str, state: Mapping[str, Tensor]) -> None:
-    """Write tensors as `<name>.safetensors` in fp16; names that share memory once."""
-    seen: set[int] = set()
-    kept = {}
-    for key, value in state.items():
-        if value.numel() and value.data_ptr() in seen:
-            continue
-        seen.add(value.data_ptr())
-        kept[key] = (value.half() if value.is_floating_point() else value).contiguous()
+    """Write tensors as `<name>.safetensors` in fp16."""
+    kept = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in state.items()}
     save_file(kept, folder / f"{name}.safetensors")
 
 
@@ -86,8 +79,8 @@ def export(runs: Path, out: Path) -> None:
     """Write every part there is a run for, and the manifest."""
     out.mkdir(parents=True, exist_ok=True)
     for part, (run, entry, prefix) in PARTS.items():
-        if (runs / run / "last.pt").exists():
-            write_part(out, part, read_part(runs / run, entry, prefix))
+        if (runs / run / "last.pt").exists() and (state := read_part(runs / run, entry, prefix)):
+            write_part(out, part, state)
     for part, file in FILES.items():
         if (runs / file).exists():
             write_part(out, part, load_file(runs / file))

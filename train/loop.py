@@ -64,6 +64,7 @@ class Loop:
         self.step = 0
         self.seconds = 0.0
         named = [(n, p) for k, m in self.parts.items() for n, p in m.named_parameters(k) if p.requires_grad]
+        self.names = [n for n, _ in named]
         self.parameters = [p for _, p in named]
         self.optimizers = make_optimizers(named, config)
         self.peaks = [group["lr"] for optimizer in self.optimizers for group in optimizer.param_groups]
@@ -141,7 +142,7 @@ class Loop:
             "seconds": self.seconds,
             "parts": {name: part.state_dict() for name, part in self.parts.items()},
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "average": self.average,
+            "average": dict(zip(self.names, self.average, strict=False)),
             "config": {k: str(v) for k, v in asdict(self.config).items()},
         }
         target = self.config.out / "last.pt"
@@ -157,8 +158,8 @@ class Loop:
             part.load_state_dict(state["parts"][name])
         for optimizer, stored in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(stored)
-        for mine, stored in zip(self.average, state["average"], strict=True):
-            mine.copy_(stored)
+        for name, mine in zip(self.names, self.average, strict=False):
+            mine.copy_(state["average"][name])
         self.step, self.seconds = state["step"], state["seconds"]
         self._write({"resumed_at": self.step})
 
