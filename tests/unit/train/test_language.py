@@ -106,7 +106,7 @@ def test_steps_draw_different_samples_and_repeat_exactly() -> None:
 
 
 def test_exported_weights_load_into_the_parts_that_serve(assistant: Assistant, tmp_path: Path) -> None:
-    run = tmp_path / "runs" / "language"
+    run = tmp_path / "runs" / "aligned"
     Loop({"assistant": assistant}, LoopConfig(out=run, steps=1, batch=1)).save()
     (run / "log.jsonl").write_text('{"step": 1}\n')
     export(tmp_path / "runs", tmp_path / "weights")
