@@ -36,7 +36,7 @@ class Weights:
         """
         path = self.folder / f"{part}.safetensors"
         if not path.exists():
-            raise FileNotFoundError(f"{path} is missing: train it (docs/training.md) or pass another weights folder")
+            raise FileNotFoundError(f"{path} is missing: train it (docs/weights.md) or pass another weights folder")
         state = {
             name: value.to(torch.float32) if value.is_floating_point() else value
             for name, value in load_file(path).items()

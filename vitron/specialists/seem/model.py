@@ -201,9 +201,10 @@ def to_square(image: Image, side: int) -> Tensor:
 
 
 def _rows(i: int, request: SpecialistRequest) -> list[_Row]:
-    """What the user drew comes first; the LLM's boxes stand in where nothing is drawn."""
+    """What the user drew comes first; the LLM's boxes, which are less exact, stand in where nobody drew anything."""
     boxes = tuple(DrawnRegion(kind="box", box=region.box) for region in request.regions)
-    drawn: Sequence[DrawnRegion | None] = request.drawn or boxes or (None,)
+    stand_in = boxes if request.reference is None else ()
+    drawn: Sequence[DrawnRegion | None] = request.drawn or stand_in or (None,)
     return [_Row(request=i, drawn=region) for region in drawn]
 
 
