@@ -98,6 +98,10 @@ class AppArgs(StrictModel):
     """File with one `name:sha256-hex` a line. None: only clients on the same machine are served."""
     allow_anonymous: bool = False
     """Without keys, serve every client: for networks that keep strangers out by other means."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where a replica's part runs; auto: the GPU that Ray gave the replica, else the CPU."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of a part's weights and activations; float32 is what equals the in-process assistant exactly."""
     torch_threads: Positive = 1
     """Threads of one replica's tensor operations."""
     encoder_batch: Positive = 8

@@ -53,6 +53,8 @@ class MicroBatcher(Generic[T, R]):
         items = [entry.item for entry in batch]
         try:
             results = await loop.run_in_executor(self._thread, self._run_batch, items)  # type: ignore[arg-type]
+            if len(results) != len(batch):
+                raise RuntimeError(f"{len(results)} results for {len(batch)} requests")
         # Whatever a forward raises belongs to the callers, not to the worker.
         except Exception as error:
             if len(batch) > 1:

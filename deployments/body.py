@@ -16,7 +16,8 @@ from deployments.errors import ApiError, from_validation
 
 M = TypeVar("M", bound=BaseModel)
 # One token of JSON that matters for depth: a whole string (skipped), or a bracket.
-_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+# Possessive, so that a string of megabytes costs no memory, and an unterminated one no second look.
+_BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 _THREAD_BYTES = 256 * 1024
 """Bodies from this size on are parsed outside the event loop."""
 MAX_FIELD_BYTES = 1 << 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import secrets
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -194,6 +195,7 @@ def _sampling(request: ChatRequest, args: AppArgs) -> Sampling:
         max_tokens=asked or min(args.limits.default_tokens, args.limits.max_tokens),
         temperature=request.temperature or 0.0,
         top_p=1.0 if request.top_p is None else request.top_p,
-        seed=request.seed,
+        # Drawn once, so that a retry gives the same reply and the next request another one.
+        seed=secrets.randbits(62) if request.seed is None else request.seed,
         stop=request.stop_words,
     )

@@ -189,5 +189,7 @@ def from_exception(error: BaseException, retry_after_s: int) -> ApiError:
     if isinstance(cause, DeploymentUnavailableError) or is_replica_loss(cause):
         return overloaded(retry_after_s, status=503, message="a part of the model is not available")
     if isinstance(cause, (TimeoutError, asyncio.TimeoutError)):
-        return ApiError(408, "the request took longer than the server allows")
+        # It would take as long again: no work is to be done twice for it.
+        headers = {"x-should-retry": "false"}
+        return ApiError(408, "the request took longer than the server allows", headers=headers)
     return ApiError(500, "the server failed to answer; the log names the cause by request id")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
+import torch
 from torch import Tensor
 
 from deployments.args import AppArgs
@@ -20,6 +21,19 @@ if TYPE_CHECKING:
     from vitron.language import Language
 
 
+class _Place(TypedDict):
+    device: torch.device
+    dtype: torch.dtype
+
+
+def _place(args: AppArgs) -> _Place:
+    """Return where a part goes, and in what precision."""
+    name = args.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return _Place(device=torch.device(name), dtype=getattr(torch, args.dtype))
+
+
 class VitronLoaders:
     """Loads from the weights that the arguments name."""
 
@@ -31,19 +45,19 @@ class VitronLoaders:
         """Load the image encoder."""
         from vitron.encoders.image import load_image_encoder
 
-        return load_image_encoder(preset(args.preset), open_weights(args.preset, args.weights))
+        return load_image_encoder(preset(args.preset), open_weights(args.preset, args.weights)).to(**_place(args))
 
     def region_encoder(self, args: AppArgs) -> RegionEncoder:
         """Load the region encoder."""
         from vitron.encoders.region import load_region_encoder
 
-        return load_region_encoder(preset(args.preset), open_weights(args.preset, args.weights))
+        return load_region_encoder(preset(args.preset), open_weights(args.preset, args.weights)).to(**_place(args))
 
     def language(self, args: AppArgs) -> Language:
         """Load the LLM."""
         from vitron.language import load_language
 
-        return load_language(preset(args.preset), open_weights(args.preset, args.weights))
+        return load_language(preset(args.preset), open_weights(args.preset, args.weights), **_place(args))
 
     def specialist(self, args: AppArgs, name: str) -> Specialist:
         """Load the specialist `name`."""
@@ -51,11 +65,11 @@ class VitronLoaders:
         if name == "gligen":
             from vitron.specialists.gligen import load_gligen
 
-            return load_gligen(config, weights)
+            return load_gligen(config, weights).to(**_place(args))
         if name == "seem":
             from vitron.specialists.seem.model import load_seem
 
-            return load_seem(config, weights)
+            return load_seem(config, weights).to(**_place(args))
         raise ValueError(f"specialist: got {name!r}, expected one of {sorted(SPECIALISTS.values())}")
 
     def route(

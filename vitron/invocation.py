@@ -101,7 +101,10 @@ def parse_reply(text: str) -> ParsedReply:
     fields = _FIELD.findall(text)
     visible = _FIELD.sub("", text)
     if not fields and not _FORBIDDEN.search(visible):
-        return ParsedReply(visible.strip(), None)
+        # A reply cut short may end inside a tag's name.
+        cut = _undecided(visible)
+        kept = visible if len(visible) - cut < 2 else visible[:cut]
+        return ParsedReply(kept.strip(), None)
     if _FORBIDDEN.search(visible):
         raise InvocationError("the invocation has an unclosed or stray tag", text)
     values = dict(fields)
@@ -138,6 +141,15 @@ def _regions(value: str | None, text: str) -> tuple[Grounding, ...]:
     return regions
 
 
+def visible_text(text: str) -> str:
+    """Return what stands before the first tag: the text for the user, whatever is wrong with the tags."""
+    return text[: _first_tag(text)].strip()
+
+
+def _first_tag(text: str) -> int:
+    return min([text.find(tag) for tag in _HIDDEN if tag in text], default=len(text))
+
+
 class ReplyParser:
     """Reads a reply as it is produced and lets through only what the user should see.
 
@@ -161,7 +173,10 @@ class ReplyParser:
 
     def finish(self) -> str:
         """Return the rest that may be shown: a held-back `<` that began no tag."""
-        end = min([self._raw.find(tag) for tag in _HIDDEN if tag in self._raw], default=len(self._raw))
+        end = _first_tag(self._raw)
+        cut = _undecided(self._raw[:end])
+        if end == len(self._raw) and end - cut >= 2:
+            end = cut
         return self._show(len(self._raw[:end].rstrip()))
 
     def parse(self) -> ParsedReply:
@@ -169,9 +184,9 @@ class ReplyParser:
         return parse_reply(self._raw)
 
     def _visible_end(self) -> int:
-        found = [self._raw.find(tag) for tag in _HIDDEN if tag in self._raw]
-        if found:
-            return len(self._raw[: min(found)].rstrip())
+        end = _first_tag(self._raw)
+        if end < len(self._raw):
+            return len(self._raw[:end].rstrip())
         # A suffix that a tag could complete, and the white space before it, waits.
         cut = _undecided(self._raw)
         return len(self._raw[:cut].rstrip())

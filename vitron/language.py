@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
 from vitron.config import VitronConfig
-from vitron.invocation import InvocationError, ParsedReply, parse_reply
+from vitron.invocation import InvocationError, ParsedReply, parse_reply, visible_text
 from vitron.llm.core import LanguageModel
 from vitron.llm.engine import Engine, EngineConfig, GenerationRequest, GenerationResult, SamplingParams
 from vitron.prompt import PromptWriter
@@ -83,7 +83,9 @@ class Language:
             ValueError: the conversation is malformed, or features do not fit its placeholders.
         """
         ids = self.writer.write(messages, answer=True).input_ids
-        embeds = self.model.embed(torch.tensor(ids), _stack(image_features), _stack(region_tokens))
+        device = self.model.embedding.weight.device
+        features, regions = _stack(image_features, device), _stack(region_tokens, device)
+        embeds = self.model.embed(torch.tensor(ids, device=device), features, regions)
         return GenerationRequest(
             request_id=request_id or uuid.uuid4().hex,
             inputs_embeds=embeds,
@@ -99,7 +101,7 @@ class Language:
             parsed = parse_reply(raw)
             signal = self._signal(result) if parsed.invocation else None
         except InvocationError as error:
-            return Answer(raw.split("<", 1)[0].strip(), None, None, str(error), raw)
+            return Answer(visible_text(raw), None, None, str(error), raw)
         return Answer(parsed.text, parsed.invocation, signal, None, raw)
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -116,7 +118,7 @@ class Language:
                 f"the invocation has {len(produced)} signal tokens, expected {len(self.model.signal_ids)} in order",
                 self.decode(result.token_ids),
             )
-        return self.model.signal(result.hidden).joined.float()
+        return self.model.signal(result.hidden).joined.float().cpu()
 
     def _key(self, ids: list[int], features: Sequence[Tensor], regions: Sequence[Tensor]) -> tuple[Hashable, ...]:
         """Name every prompt position: token ids for text, a hash of the features for what is spliced in."""
@@ -168,8 +170,15 @@ def make_language(
     )
 
 
-def load_language(config: VitronConfig, weights: Weights, engine: EngineConfig | None = None) -> Language:
-    """Return the core LLM, ready to answer.
+def load_language(
+    config: VitronConfig,
+    weights: Weights,
+    engine: EngineConfig | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Language:
+    """Return the core LLM, ready to answer, on `device` in `dtype`.
 
     With a stock checkpoint the LLM is loaded from it and the adapter in `<weights>/lora` is merged in;
     `language_model.safetensors` then holds projector and signal head alone.
@@ -180,7 +189,9 @@ def load_language(config: VitronConfig, weights: Weights, engine: EngineConfig |
     else:
         model = LanguageModel(config, tokenizer)
         weights.load("language_model", model)
-    return make_language(config, tokenizer, model, engine)
+    length = EngineConfig(max_length=int(config.language.llama["max_position_embeddings"]))
+    # Before the engine is made: its cache lives where the weights are, in their precision.
+    return make_language(config, tokenizer, model.to(device=device, dtype=dtype), engine or length)
 
 
 def _stock_language(config: VitronConfig, weights: Weights) -> LanguageModel:
@@ -189,19 +200,19 @@ def _stock_language(config: VitronConfig, weights: Weights) -> LanguageModel:
 
     tokenizer, stock = weights.tokenizer(), config.language.pretrained
     assert stock is not None
-    llama = LlamaForCausalLM.from_pretrained(stock.repository, revision=stock.revision)
+    llama = LlamaForCausalLM.from_pretrained(stock.repository, revision=stock.revision, dtype=torch.bfloat16)
     llama.resize_token_embeddings(len(tokenizer))
     model = LanguageModel(config, tokenizer, merge_lora(llama, weights.folder / "lora"))
     weights.load("language_heads", nn.ModuleDict({"projector": model.projector, "signal_head": model.signal_head}))
     return model
 
 
-def _stack(tensors: Sequence[Tensor]) -> Tensor | None:
-    return torch.stack(list(tensors)) if tensors else None
+def _stack(tensors: Sequence[Tensor], device: torch.device) -> Tensor | None:
+    return torch.stack(list(tensors)).to(device) if tensors else None
 
 
 def _digest(tensor: Tensor) -> str:
-    return hashlib.sha256(tensor.detach().float().contiguous().numpy().tobytes()).hexdigest()
+    return hashlib.sha256(tensor.detach().float().cpu().contiguous().numpy().tobytes()).hexdigest()
 
 
 __all__ = ["Answer", "Detokenizer", "Language", "ParsedReply", "make_language"]

@@ -6,7 +6,7 @@ The same parts answer in the served graph; this class is the notebook, the test 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -93,7 +93,7 @@ class Vitron:
         results = self.generate(conversations, params or SamplingParams(), seeds)
         answers = [self.language.answer(result) for result in results]
         jobs = [
-            _job(answer, messages, message, seed, options)
+            _job(answer, messages, message, seed, options, self.specialists.keys())
             for answer, messages, seed in zip(answers, conversations, seeds, strict=True)
         ]
         outputs = self._run(jobs)
@@ -146,6 +146,7 @@ def _job(
     mode: MessageMode,
     seed: int,
     options: Mapping[str, Option] | None,
+    known: Collection[str],
 ) -> _Job:
     if answer.invocation is None:
         return _Job(error=answer.error)
@@ -153,6 +154,8 @@ def _job(
         name, request = route(answer.invocation, messages, answer.signal, mode, seed, options)
     except RoutingError as error:
         return _Job(error=str(error))
+    if name not in known:
+        return _Job(error=f"specialist: {name!r} is not loaded, expected one of {sorted(known)}")
     return _Job(name=name, request=request)
 
 

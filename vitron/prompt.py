@@ -108,21 +108,41 @@ def escape(text: str) -> str:
 
 
 def user_message(parts: Sequence[str | Image | DrawnRegion]) -> Message:
-    """Compose a user's turn from texts, pictures and drawn regions in the order given.
+    """Compose a user's turn from texts, pictures and drawn regions.
 
-    Every picture becomes `<image>` and a line break, every region ` <region>` where it stands.
+    Pictures come first, whatever their place among the parts: that is how the assistant is trained, and most clients
+    put the question before the picture. Texts and regions keep their order; a region becomes ` <region>` where it
+    stands.
     """
-    text, images, regions = "", [], []
+    images = tuple(part for part in parts if not isinstance(part, str | DrawnRegion))
+    regions = tuple(part for part in parts if isinstance(part, DrawnRegion))
+    text = ""
+    for run in _runs([part for part in parts if isinstance(part, str | DrawnRegion)]):
+        # Escaped as a whole, so that no placeholder can form across two parts.
+        text = _joined(text, REGION if run is None else escape(run))
+    return Message(role="user", text=f"{IMAGE}\n" * len(images) + text, images=images, regions=regions)
+
+
+def _runs(parts: Sequence[str | DrawnRegion]) -> list[str | None]:
+    """Join neighbouring texts; None stands for a region."""
+    runs: list[str | None] = []
     for part in parts:
-        if isinstance(part, str):
-            text += escape(part)
-        elif isinstance(part, DrawnRegion):
-            text = f"{text.rstrip()} {REGION}" if text and not text.endswith("\n") else f"{text}{REGION}"
-            regions.append(part)
+        if isinstance(part, DrawnRegion):
+            runs.append(None)
+        elif runs and runs[-1] is not None:
+            runs[-1] = _joined(runs[-1], part)
         else:
-            text += f"{IMAGE}\n"
-            images.append(part)
-    return Message(role="user", text=text, images=tuple(images), regions=tuple(regions))
+            runs.append(part)
+    return runs
+
+
+def _joined(left: str, right: str) -> str:
+    """Join two texts with a space where words, or a word and a region, would touch."""
+    touching = left and right and not left[-1].isspace() and (right[0].isalnum() or right.startswith(REGION))
+    if right.startswith(REGION):
+        left = left.rstrip()
+        touching = bool(left)
+    return f"{left} {right}" if touching else f"{left}{right}"
 
 
 def check_placeholders(message: Message) -> None:

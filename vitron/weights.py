@@ -41,7 +41,10 @@ class Weights:
             name: value.to(torch.float32) if value.is_floating_point() else value
             for name, value in load_file(path).items()
         }
-        missing, unexpected = module.load_state_dict(state, strict=False)
+        try:
+            missing, unexpected = module.load_state_dict(state, strict=False)
+        except RuntimeError as error:  # how torch reports tensors of another shape
+            raise ValueError(f"{path}: {error}") from error
         absent = sorted(set(missing) - _tied(module))
         if absent or unexpected:
             raise ValueError(f"{path}: lacks {absent[:5]} and has unknown {sorted(unexpected)[:5]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from typing import Any
 
@@ -69,7 +70,7 @@ def _request(body: GenerationRequest) -> SpecialistRequest:
     return SpecialistRequest(
         instruction=body.prompt,
         regions=tuple(item.grounding() for item in body.layout),
-        seed=body.seed or 0,
+        seed=secrets.randbits(62) if body.seed is None else body.seed,
         options=options,
     )
 

@@ -15,6 +15,7 @@ from vitron.invocation import (
     parse_groundings,
     parse_reply,
     strip_verb,
+    visible_text,
 )
 from vitron.types import Grounding, Invocation, Module
 
@@ -125,3 +126,13 @@ def test_only_the_first_colon_ends_the_verb() -> None:
 def test_instructions_that_would_break_the_format_are_refused(instruction: str) -> None:
     with pytest.raises(ValueError, match="instruction"):
         format_invocation(Invocation(module=Module.IMAGE_EDITING, instruction=instruction))
+
+
+def test_a_reply_cut_inside_a_tag_shows_no_piece_of_it() -> None:
+    parser = ReplyParser()
+    assert parser.feed("Sure. <Modu") + parser.finish() == "Sure."
+    assert parse_reply("Sure. <Modu").text == "Sure."
+
+
+def test_a_less_than_sign_before_a_broken_invocation_is_kept() -> None:
+    assert visible_text("x < 0.5. <Module>bad") == "x < 0.5."

@@ -124,7 +124,8 @@ def test_a_region_on_a_picture_that_is_not_there_is_refused(vitron: Vitron) -> N
 def result(vitron: Vitron, text: str, signals: int) -> GenerationResult:
     tokenizer = vitron.language.tokenizer
     ids = tokenizer.encode(text, add_special_tokens=False) + vitron.language.model.signal_ids[:signals]
-    hidden = torch.randn(signals, vitron.config.language.width)
+    dtype = vitron.language.model.embedding.weight.dtype
+    hidden = torch.randn(signals, vitron.config.language.width, dtype=dtype)
     return GenerationResult([*ids, tokenizer.eos_token_id], "stop", hidden, 5, 0)
 
 
@@ -216,3 +217,27 @@ def test_segmentation_without_a_picture_and_unknown_modules_are_errors() -> None
     video = Invocation(module=Module.VIDEO_EDITING, instruction="edit: x")
     with pytest.raises(RoutingError, match="Video Editing"):
         route(video, [user_message([SQUARE, "x"])], SIGNAL, "hybrid")
+
+
+def test_parts_in_bfloat16_answer_too() -> None:
+    torch.manual_seed(0)
+    config, tokenizer = small_config(), byte_tokenizer()
+    half = Vitron(
+        config=config,
+        image_encoder=ImageEncoder(config.clip).eval().bfloat16(),
+        region_encoder=make_region_encoder(config).eval().bfloat16(),
+        language=make_language(config, tokenizer, LanguageModel(config, tokenizer).bfloat16()),
+    )
+    reply = half.reply([user_message([WIDE, "what is", BOX])], params=SamplingParams(max_tokens=4))
+    assert reply.completion_tokens == 4
+    assert half.language.answer(result(half, INVOKING, 8)).signal is not None
+
+
+def test_a_specialist_that_is_not_loaded_is_an_error_in_the_reply(
+    vitron: Vitron, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Vitron, "generate", lambda *_: [result(vitron, INVOKING, 8)])
+    reply = vitron.reply([user_message([SQUARE, "segment the red circle"])])
+    assert reply.text == "Sure."
+    assert reply.error is not None
+    assert "not loaded" in reply.error

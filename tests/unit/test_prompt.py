@@ -86,3 +86,19 @@ def test_roles_out_of_order_are_refused(writer: PromptWriter, roles: list[str]) 
 def test_a_system_message_extends_the_system_sentence(writer: PromptWriter) -> None:
     turns = [Message(role="system", text="Be brief."), Message(role="user", text="hi")]
     assert text(writer, writer.write(turns, answer=True).input_ids).startswith(f"<s>{SYSTEM} Be brief. USER: hi")
+
+
+def test_pictures_come_first_wherever_they_stand_among_the_parts() -> None:
+    assert user_message(["what is this?", IMAGE]).text == "<image>\nwhat is this?"
+    message = user_message(["is", IMAGE, POINT, "like", IMAGE, "that?"])
+    assert message.text == "<image>\n<image>\nis <region> like that?"
+
+
+def test_parts_do_not_run_into_each_other() -> None:
+    assert user_message(["hello", "world"]).text == "hello world"
+    assert user_message([POINT, "what is this?"]).text == "<region> what is this?"
+    assert user_message(["segment ", POINT, ", please"]).text == "segment <region>, please"
+
+
+def test_no_placeholder_forms_across_parts() -> None:
+    assert "<image>" not in user_message(["a <ima", "ge> b"]).text

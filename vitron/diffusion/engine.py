@@ -21,10 +21,10 @@ from vitron.diffusion.request import (
     Denoiser,
     DenoiseRequest,
     DenoiseResult,
-    EngineFullError,
     Event,
     StepEvent,
 )
+from vitron.engine_thread import EngineFullError
 
 
 class _Live(Generic[ConditionT]):

@@ -8,16 +8,11 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from torch import Tensor
 
+from vitron.engine_thread import EngineFullError as EngineFullError
+from vitron.engine_thread import EngineStoppedError as EngineStoppedError
+
 ConditionT = TypeVar("ConditionT")
 ConditionT_contra = TypeVar("ConditionT_contra", contravariant=True)
-
-
-class EngineFullError(RuntimeError):
-    """The waiting queue is full: try again later, or another replica."""
-
-
-class EngineStoppedError(RuntimeError):
-    """The engine's thread has ended."""
 
 
 class Denoiser(Protocol[ConditionT_contra]):

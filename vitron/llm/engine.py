@@ -4,10 +4,9 @@
 remember (cache), `Sampler` chooses (sampling), `EngineThread` serves concurrent callers (thread).
 """
 
+from vitron.engine_thread import EngineFullError, EngineStoppedError
 from vitron.llm.request import (
     EngineConfig,
-    EngineFullError,
-    EngineStoppedError,
     Event,
     FinishReason,
     GenerationRequest,

@@ -8,17 +8,11 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor
 
+from vitron.engine_thread import EngineFullError as EngineFullError
+from vitron.engine_thread import EngineStoppedError as EngineStoppedError
 from vitron.llm.sampling import SamplingParams
 
 FinishReason = Literal["stop", "length", "cancelled"]
-
-
-class EngineFullError(RuntimeError):
-    """The waiting queue is full: try again later, or another replica."""
-
-
-class EngineStoppedError(RuntimeError):
-    """The engine's thread has ended; the cause, if it died of one, is `__cause__`."""
 
 
 @dataclass(frozen=True, kw_only=True)

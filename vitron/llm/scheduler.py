@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
+from vitron.engine_thread import EngineFullError
 from vitron.llm.cache import PrefixCache
 from vitron.llm.request import (
     EngineConfig,
-    EngineFullError,
     Event,
     FinishReason,
     GenerationRequest,
