@@ -22,7 +22,7 @@ from vitron.types import DrawnRegion, Image, Reply
 from vitron.weights import open_weights
 
 RESULTS = Path("docs/results")
-SCENE = 11
+SCENE = 9
 """Number of the held-out scene that is shown: several objects, two of one name."""
 SCALE = 4
 HEADLINES = (
@@ -68,13 +68,13 @@ def figure(vitron: Vitron) -> None:
     """Write `scene.png` and `request.png`: a question, two segmentations and a drawing."""
     scene = scene_at("test", SCENE)
     image = render(scene)
-    target = scene.objects[-1]
+    named, target = scene.objects[0], scene.objects[-1]
     point = DrawnRegion(kind="point", points=((target.x / 64, target.y / 64),))
     PilImage.fromarray(image).save(RESULTS / "scene.png")
     asked = [
         ("describe the image", [image, "describe the image"]),
         ("segment this one (a click)", [image, "segment this one", point]),
-        (f"segment the {target.color} {target.shape}", [image, f"segment the {target.color} {target.shape}"]),
+        (f"segment the {named.color} {named.shape}", [image, f"segment the {named.color} {named.shape}"]),
         ("draw another one like this (a click)", [image, "draw another one like this", point]),
     ]
     replies = vitron.reply_batch([[user_message(parts)] for _, parts in asked])

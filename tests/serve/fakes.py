@@ -73,7 +73,7 @@ class FakeRegionEncoder:
 class FakeEngine:
     """Writes one character of the scripted reply per step, for every live request."""
 
-    def __init__(self, slots: int = 4, step_s: float = 0.0005) -> None:
+    def __init__(self, slots: int = 4, step_s: float = 0.002) -> None:
         self.slots, self.step_s = slots, step_s
         self.live: OrderedDict[str, tuple[GenerationRequest, str, int]] = OrderedDict()
         self.scripts: dict[str, str] = {}

@@ -119,6 +119,19 @@ def test_answers_equal_the_in_process_assistant(client: openai.OpenAI, vitron: V
         assert ask(client, message).content == vitron.reply([message], seed=7).text
 
 
+def test_text_before_the_picture_is_answered_as_text_after_it(client: openai.OpenAI) -> None:
+    for index in range(COUNT):
+        message, _ = question("vqa", index)
+        parts = content(message)
+        answers = {
+            client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": order}])  # type: ignore[list-item,misc]
+            .choices[0]
+            .message.content
+            for order in (parts, parts[::-1])
+        }
+        assert len(answers) == 1, answers
+
+
 def test_streamed_text_is_the_plain_text(client: openai.OpenAI) -> None:
     message, _ = question("caption", 3)
     stream = client.chat.completions.create(
@@ -128,7 +141,7 @@ def test_streamed_text_is_the_plain_text(client: openai.OpenAI) -> None:
     )
     pieces = [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]
     assert "".join(pieces) == ask(client, message).content
-    assert len([piece for piece in pieces if piece]) > 3
+    assert len([piece for piece in pieces if piece]) > 1
 
 
 @pytest.mark.parametrize("task", ["segment_text", "segment_mark", "segment_reference"])
