@@ -98,10 +98,10 @@ def box_of(mask: np.ndarray) -> tuple[float, float, float, float]:
     )
 
 
-def ask(client: openai.OpenAI, message: Message, **extra: object) -> openai.types.chat.ChatCompletionMessage:
+def ask(client: openai.OpenAI, turn: Message, **extra: object) -> openai.types.chat.ChatCompletionMessage:
     answer = client.chat.completions.create(
         model=MODEL,
-        messages=[{"role": "user", "content": content(message)}],  # type: ignore[list-item,misc]
+        messages=[{"role": "user", "content": content(turn)}],  # type: ignore[list-item,misc]
         seed=7,
         extra_body={"vitron": extra} if extra else None,
     )

@@ -74,7 +74,7 @@ def denoising_loss(
     extra_channels: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> dict[str, Tensor]:
-    """Denoise at one random time step per row, weighted by min-SNR.
+    """Denoise at one random time step per row; epsilon is weighted by min-SNR, v is not.
 
     Args:
         unet: Called like diffusers' conditional UNets.
@@ -113,7 +113,7 @@ def denoising_loss(
 
 
 def _target(prediction_type: str, latents: Tensor, noise: Tensor, alpha_B: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what the network should predict and the min-SNR weight of each row."""
+    """Return what the network should predict and the weight of each row."""
     snr_B = alpha_B / (1.0 - alpha_B)
     capped_B = snr_B.clamp(max=SNR_CAP)
     if prediction_type == "epsilon":
@@ -121,5 +121,7 @@ def _target(prediction_type: str, latents: Tensor, noise: Tensor, alpha_B: Tenso
     if prediction_type == "v_prediction":
         signal = alpha_B.sqrt().view(-1, *[1] * (latents.ndim - 1))
         sigma = (1.0 - alpha_B).sqrt().view(-1, *[1] * (latents.ndim - 1))
-        return signal * noise - sigma * latents, capped_B / (snr_B + 1.0)
+        # Unweighted. Min-SNR takes the weight from the noisiest steps, where a small picture's layout is decided: with
+        # it the denoiser learned colours from text, and neither places nor boxes.
+        return signal * noise - sigma * latents, torch.ones_like(snr_B)
     raise ValueError(f"prediction_type: got {prediction_type!r}, expected 'epsilon' or 'v_prediction'")
