@@ -4,7 +4,7 @@ The same held-out conversations about pictures, greedy, on the tiny preset: tran
 engine with 1, 4, 8 and 16 slots. The two are run in turn, several rounds, and the median ratio is reported, because a
 shared machine drifts. Token ids must be equal; the script fails if they are not.
 
-Run: python benchmarks/llm_engine.py --out benchmarks/llm_engine.json
+Run: PYTHONPATH=. python benchmarks/llm_engine.py --out benchmarks/llm_engine.json
 """
 
 from __future__ import annotations
