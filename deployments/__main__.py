@@ -62,6 +62,9 @@ def _serve(config_path: Path, port: int, *, dashboard: bool) -> None:
     _say("Starting Ray")
     with local_cluster(dashboard=dashboard) as folder:
         _say(f"  logs: {folder}")
+        # Ray sets handlers of its own, under which a signal would end this process before it has tidied up.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _interrupt)
         http = config.http_options.model_copy(update={"port": port})
         # The calls of `serve run`, which has no way to choose port and folder.
         serve.start(http_options=http.model_dump(), proxy_location=config.proxy_location)
