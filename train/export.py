@@ -8,13 +8,14 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
+
+from vitron.weights import Weights
 
 PARTS: dict[str, tuple[str, str, str]] = {
     "clip_vision": ("clip", "clip", "image."),
@@ -47,12 +48,6 @@ def read_part(run: Path, entry: str, prefix: str) -> dict[str, Tensor]:
     return found
 
 
-def write_part(folder: Path, name: str, state: Mapping[str, Tensor]) -> None:
-    """Write tensors as `<name>.safetensors` in fp16."""
-    kept = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in state.items()}
-    save_file(kept, folder / f"{name}.safetensors")
-
-
 def describe_run(run: Path) -> dict[str, Any]:
     """Return how far a run went: step, seconds, settings and its last validation."""
     state = torch.load(run / "last.pt", map_location="cpu", weights_only=True)
@@ -77,13 +72,13 @@ def revision(folder: Path) -> str:
 
 def export(runs: Path, out: Path) -> None:
     """Write every part there is a run for, and the manifest."""
-    out.mkdir(parents=True, exist_ok=True)
+    weights = Weights(out)
     for part, (run, entry, prefix) in PARTS.items():
         if (runs / run / "last.pt").exists() and (state := read_part(runs / run, entry, prefix)):
-            write_part(out, part, state)
+            weights.write(part, state)
     for part, file in FILES.items():
         if (runs / file).exists():
-            write_part(out, part, load_file(runs / file))
+            weights.write(part, load_file(runs / file))
     made = {run.name: describe_run(run) for run in sorted(runs.iterdir()) if (run / "last.pt").exists()}
     manifest = {"revision": revision(out), "data": "shapes-1", "seed": 0, "runs": made}
     (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")

@@ -16,12 +16,10 @@ class Pretrained:
     Attributes:
         repository: Hugging Face repository or a local folder in the same layout.
         revision: pinned revision; "main" only where upstream offers nothing else.
-        subfolder: folder inside it ("" for the root).
     """
 
     repository: str
     revision: str = "main"
-    subfolder: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
 from vitron.config import VitronConfig
-from vitron.invocation import InvocationError, ParsedReply, parse_reply, visible_text
+from vitron.invocation import InvocationError, parse_reply, visible_text
 from vitron.llm.core import LanguageModel
 from vitron.llm.engine import Engine, EngineConfig, GenerationRequest, GenerationResult, SamplingParams
 from vitron.prompt import PromptWriter
@@ -213,6 +213,3 @@ def _stack(tensors: Sequence[Tensor], device: torch.device) -> Tensor | None:
 
 def _digest(tensor: Tensor) -> str:
     return hashlib.sha256(tensor.detach().float().cpu().contiguous().numpy().tobytes()).hexdigest()
-
-
-__all__ = ["Answer", "Detokenizer", "Language", "ParsedReply", "make_language"]

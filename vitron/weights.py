@@ -7,13 +7,14 @@ time and evaluation that made them). The embedded weights of a preset are in `vi
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -51,15 +52,14 @@ class Weights:
 
     def save(self, part: str, module: nn.Module) -> Path:
         """Write `module` as `<part>.safetensors` in fp16, tied tensors once."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         tied = _tied(module)
-        state = {
-            name: (value.half() if value.is_floating_point() else value).contiguous()
-            for name, value in module.state_dict().items()
-            if name not in tied
-        }
+        return self.write(part, {name: value for name, value in module.state_dict().items() if name not in tied})
+
+    def write(self, part: str, state: Mapping[str, Tensor]) -> Path:
+        """Write tensors that share no memory as `<part>.safetensors` in fp16."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{part}.safetensors"
-        save_file(state, path)
+        save_file({k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in state.items()}, path)
         return path
 
     def tokenizer(self, name: str = "tokenizer") -> PreTrainedTokenizerBase:

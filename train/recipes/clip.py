@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel
 
@@ -150,6 +151,7 @@ def main() -> None:
         warmup=30,
     )
     Loop({"clip": pair}, config).run(lambda step: clip_losses(pair, *data(step)), lambda step: validate(pair, held_out))
+    save_file(pair.text.state_dict(), args.out / "text.safetensors")  # what the generator's recipe reads
 
 
 if __name__ == "__main__":
