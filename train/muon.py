@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from train.precision import has_bfloat16
+
 # Quintic iteration whose slope at zero is large: five rounds bring all singular values near one.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
@@ -19,12 +21,12 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 def orthogonalize(matrix: Tensor, rounds: int = 5) -> Tensor:
     """Return about the nearest matrix with all singular values one, by Newton-Schulz iteration.
 
-    In bf16, as the iteration corrects its own rounding: three times as fast on a CPU that has it.
+    In bf16 where the hardware has it, as the iteration corrects its own rounding: three times as fast there.
     """
     a, b, c = COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
-    x = (x / (x.norm() + 1e-7)).bfloat16()
+    x = (x / (x.norm() + 1e-7)).to(torch.bfloat16 if has_bfloat16(matrix.device.type) else torch.float32)
     for _ in range(rounds):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x

@@ -18,6 +18,7 @@ import torch
 from train.data.shapes import captions, requests
 from train.data.shapes.render import boxes, render
 from train.data.shapes.scene import COLORS, MAX_OBJECTS, SHAPES, SIZES, Scene, scene_at
+from train.precision import mixed_precision
 from vitron.diffusion.latents import LatentCodec, to_pixels
 from vitron.specialists.text_condition import TextCondition
 
@@ -129,7 +130,7 @@ def codec_shape(codec: LatentCodec) -> tuple[int, int, int]:
 @torch.no_grad()
 def _latents(codec: LatentCodec, scenes: list[Scene]) -> npt.NDArray[np.float32]:
     pixels = to_pixels([render(scene) for scene in scenes])
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed_precision():
         latents = codec.encode(pixels)
     return latents.float().numpy()
 

@@ -24,6 +24,7 @@ from train.data.shapes import captions
 from train.data.shapes.render import boxes, masks, render
 from train.data.shapes.scene import COLORS, SHAPES, SIZES, Scene, scene_at
 from train.loop import Loop, LoopConfig, arguments, load_parts, one_thread
+from train.precision import mixed_precision
 from vitron.config import ClipConfig
 from vitron.encoders.image import ImageEncoder
 from vitron.presets import preset
@@ -76,7 +77,7 @@ def patch_targets(scene: Scene, grid: int) -> tuple[np.ndarray, np.ndarray]:
 
 def clip_losses(pair: ClipPair, pixels: Tensor, ids: Tensor, labels: Tensor, places: Tensor) -> dict[str, Tensor]:
     """Return the contrastive loss and the parts of the dense one."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed_precision():
         features, pictures, texts = pair(pixels, ids)
         dense = [pair.dense[name](features).float() for name in NAMES]
         places_hat = pair.box(features).float()

@@ -32,6 +32,7 @@ from train.data.shapes import captions, oracle
 from train.data.shapes.render import boxes, render
 from train.data.shapes.scene import Scene, scene_at
 from train.data.shapes_latents import NUM_FULL, PHRASES, LatentCache, build
+from train.precision import mixed_precision
 from train.recipes.support import Budget, Run, save_grid
 from vitron.diffusion.engine import DenoiseEngine
 from vitron.diffusion.latents import LatentCodec, to_images
@@ -64,8 +65,9 @@ class GligenRecipe:
     num_scenes: int = 40_000
     muon_lr: float = 0.006
     adam_lr: float = 2e-3
-    checkpoint_seconds: float = 240.0
+    checkpoint_seconds: float = 300.0
     grounded: float = 0.5
+    first: int = 0
     inpainted: float = 0.15
 
 
@@ -96,7 +98,7 @@ class Batches:
 
     def __call__(self, step: int) -> Batch:
         """Return the batch of a step."""
-        rng, size = np.random.default_rng([13, step]), self._recipe.batch_size
+        rng, size = np.random.default_rng([13, self._recipe.first + step]), self._recipe.batch_size
         rows = np.sort(rng.integers(len(self._cache), size=size))
         latents = torch.from_numpy(self._cache.latents[rows].astype(np.float32))
         kinds = rng.choice(list(MIX), size=size, p=list(MIX.values()))
@@ -249,13 +251,16 @@ def load_frozen(vae: Path, text: Path) -> tuple[LatentCodec, TextCondition]:
     return codec, condition
 
 
-def train(recipe: GligenRecipe, vae: Path, text: Path, out: Path) -> None:
-    """Run to the end of the budget."""
+def train(recipe: GligenRecipe, vae: Path, text: Path, out: Path, start: Path | None = None) -> None:
+    """Run to the end of the budget, from the weights in `start` if given."""
     torch.manual_seed(0)
     codec, condition = load_frozen(vae, text)
     facts = {"vae": hashlib.sha256(vae.read_bytes()).hexdigest()}
     cache = build(out / "cache", recipe.num_scenes, codec, condition, facts)
     denoiser = make_denoiser()
+    if start:
+        denoiser.load_state_dict(load_file(start))
+    denoiser.unet.to(memory_format=torch.channels_last)  # 7 % faster on a CPU
     scheduler = DPMSolverMultistepScheduler(**preset("tiny").gligen.scheduler)
     batches = Batches(cache, condition, denoiser, recipe)
     run = Run(
@@ -270,7 +275,7 @@ def train(recipe: GligenRecipe, vae: Path, text: Path, out: Path) -> None:
     sample = Sampler(codec, condition, out)
     shape = cache.latents.shape[1:]
     while run.budget.progress < 1.0:
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             batch = batches(run.budget.step)
             parts = denoising_loss(
                 denoiser.unet,
@@ -295,14 +300,25 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=GligenRecipe.steps)
     parser.add_argument("--minutes", type=float, default=None)
     parser.add_argument("--num-scenes", type=int, default=GligenRecipe.num_scenes)
+    parser.add_argument("--batch-size", type=int, default=GligenRecipe.batch_size)
+    parser.add_argument("--grounded", type=float, default=GligenRecipe.grounded, help="share of batches with boxes")
+    parser.add_argument("--first", type=int, default=0, help="number of the first batch; a further run goes on counting")
+    parser.add_argument("--start", type=Path, default=None, help="unet.safetensors of an earlier run")
     parser.add_argument("--vae", type=Path, default=Path("runs/vae/vae.safetensors"))
     parser.add_argument("--text", type=Path, default=Path("runs/clip/text.safetensors"))
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(1)
-    recipe = GligenRecipe(steps=arguments.steps, minutes=arguments.minutes, num_scenes=arguments.num_scenes)
-    train(recipe, arguments.vae, arguments.text, arguments.out)
+    recipe = GligenRecipe(
+        steps=arguments.steps,
+        minutes=arguments.minutes,
+        num_scenes=arguments.num_scenes,
+        batch_size=arguments.batch_size,
+        grounded=arguments.grounded,
+        first=arguments.first,
+    )
+    train(recipe, arguments.vae, arguments.text, arguments.out, arguments.start)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from train.data.sample import Sample
-from train.data.shapes.dialogues import build, packed
+from train.data.shapes.dialogues import PACKED_TASKS, build, packed
 from train.loop import Loop, LoopConfig, arguments, load_parts, one_thread
+from train.precision import mixed_precision
 from train.recipes.alignment import Target, make_targets
 from train.recipes.tokenizers import coordinate_words
 from vitron.config import VitronConfig
@@ -54,8 +55,15 @@ ALIGN = (
     *("segment_mark", "segment_reference") * 2,
     *("rec", "chat", "vqa", "region_caption"),
 )
-MIXES = {"understand": UNDERSTAND, "align": ALIGN}
-"""What single requests a step draws from, in turn: broad first, then those that carry a signal."""
+LOOK = (
+    *("generate", "generate_like", "segment_text", "segment_mark", "segment_reference") * 2,
+    *("rec", "chat", "chat_picture", "vqa", "region_caption", "caption"),
+)
+MIXES = {"understand": UNDERSTAND, "align": ALIGN, "look": LOOK}
+"""What single requests a step draws from, in turn: broad first, then those that carry a signal, then those that want
+a close look."""
+PACKED = {"look": ("caption", *("vqa",) * 6, "rec", "rec", "region_caption", *("region_vqa",) * 2, "grounded_caption")}
+"""What packed conversations are made of, where it differs from the default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +150,7 @@ def losses(assistant: Assistant, targets: dict[str, Target], batches: dict[str, 
     """Return next-token losses per kind of batch and one distance per specialist."""
     parts: dict[str, Tensor] = {}
     for kind, batch in batches.items():
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             learned = assistant(batch)
         parts[kind] = language_loss(learned.logits, learned.targets)
         for name, target in targets.items():
@@ -153,11 +161,12 @@ def losses(assistant: Assistant, targets: dict[str, Target], batches: dict[str, 
 
 
 def samples_at(
-    step: int, *, rows: int, single: int, turns: int, mix: tuple[str, ...], seed: int = 0
+    step: int, *, rows: int, single: int, turns: int, mix: str, seed: int = 0
 ) -> dict[str, list[Sample]]:
     """Return the training samples of a step: packed conversations about one picture, and single requests."""
-    chats = [packed("train", step * rows + i, turns, seed) for i in range(rows)]
-    requests = [build(mix[(step * single + i) % len(mix)], "train", step * single + i, seed) for i in range(single)]
+    tasks, talk = MIXES[mix], PACKED.get(mix, PACKED_TASKS)
+    chats = [packed("train", step * rows + i, turns, seed, talk) for i in range(rows)]
+    requests = [build(tasks[(step * single + i) % len(tasks)], "train", step * single + i, seed) for i in range(single)]
     return {"chat": chats, "request": requests}
 
 
@@ -212,7 +221,7 @@ def main() -> None:
 
     def step(number: int) -> dict[str, Tensor]:
         drawn = samples_at(
-            number, rows=args.rows, single=args.single, turns=args.turns, mix=MIXES[args.mix], seed=args.seed
+            number, rows=args.rows, single=args.single, turns=args.turns, mix=args.mix, seed=args.seed
         )
         return losses(assistant, targets, {kind: collate(samples) for kind, samples in drawn.items()})
 

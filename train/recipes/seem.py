@@ -29,6 +29,7 @@ from transformers import AutoTokenizer
 from train.data.shapes import captions
 from train.data.shapes.scene import COLORS, SHAPES, scene_rng
 from train.muon import Muon, split_parameters
+from train.precision import mixed_precision
 from train.recipes.seem_prompts import STREAM, Picture, Prompt, picture_at, with_references
 from train.recipes.seem_scores import Scores, contact_sheet, score
 from train.recipes.support import Budget, Ema, RunLog, cosine, save_atomically
@@ -188,7 +189,7 @@ def batch_losses(network: SeemNetwork, pictures: Sequence[Picture]) -> Losses:
     """
     pixels = torch.from_numpy(np.stack([p.image for p in pictures])).permute(0, 3, 1, 2)
     # The fused attention kernel's backward is slow in bf16 on CPUs.
-    with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+    with mixed_precision(), sdpa_kernel(SDPBackend.MATH):
         features = network.features(pixels)
         losses = []
         for group in ([p.worded for p in pictures], [p.drawn for p in pictures]):

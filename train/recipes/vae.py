@@ -21,6 +21,7 @@ from torch import Tensor
 
 from train.data.shapes.render import render
 from train.data.shapes.scene import scene_at
+from train.precision import mixed_precision
 from train.recipes.support import Budget, Run, save_grid
 from vitron.diffusion.latents import LatentCodec, to_images, to_pixels
 from vitron.diffusion.losses import vae_loss
@@ -58,7 +59,7 @@ def train(recipe: VaeRecipe, out: Path) -> None:
     held_out = to_pixels([render(scene_at("val", i)) for i in range(NUM_HELD_OUT)])
     while run.budget.progress < 1.0:
         pixels = _pictures(run.budget.step, recipe.batch_size)
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             parts = vae_loss(codec.vae, pixels, sharpness=_sharpness(run.budget.progress))
         run.update(parts, recipe.batch_size)
         if run.due(recipe.checkpoint_seconds):

@@ -20,6 +20,12 @@ def _small_talk(pic: Picture, rng: Rng, split: str) -> Exchange:
     return Exchange(user=user, assistant=answer, images=(), target={"answer": answer})
 
 
+def _small_talk_about(pic: Picture, rng: Rng, split: str) -> Exchange:
+    """Small talk beside a picture: sending one does not ask for anything to be done with it."""
+    user, answer = chat.small_talk(rng)
+    return Exchange(user=user, assistant=answer, target={"answer": answer})
+
+
 # Every task of the world on pictures; builders return None when a scene does not lend itself.
 BUILDERS: dict[str, Builder] = {
     "caption": lambda pic, rng, split: exchanges.caption(pic, rng),
@@ -34,6 +40,7 @@ BUILDERS: dict[str, Builder] = {
     "segment_mark": lambda pic, rng, split: invocations.segment_mark(pic, rng),
     "segment_reference": invocations.segment_reference,
     "chat": _small_talk,
+    "chat_picture": _small_talk_about,
 }
 TASKS: tuple[str, ...] = tuple(BUILDERS)
 PACKED_TASKS: tuple[str, ...] = (
@@ -92,8 +99,10 @@ def mixed(split: str, index: int, weights: Mapping[str, float], seed: int = 0) -
     return build(task, split, index, seed)
 
 
-def packed(split: str, index: int, n_turns: int, seed: int = 0) -> Sample:
-    """Several exchanges about one picture in one conversation.
+def packed(
+    split: str, index: int, n_turns: int, seed: int = 0, tasks: tuple[str, ...] = PACKED_TASKS
+) -> Sample:
+    """Several exchanges about one picture in one conversation, drawn from `tasks`.
 
     A forward pass over a picture is then paid once for several answers. `target` holds "answers",
     "tasks" and "targets", one per exchange; there may be fewer than `n_turns` on a poor scene.
@@ -106,7 +115,7 @@ def packed(split: str, index: int, n_turns: int, seed: int = 0) -> Sample:
     for _ in range(4 * n_turns):
         if len(made) >= n_turns:
             break
-        task = PACKED_TASKS[int(rng.integers(len(PACKED_TASKS)))]
+        task = tasks[int(rng.integers(len(tasks)))]
         exchange = BUILDERS[task](pic, rng, split)
         if exchange is not None and not _repeats(task, exchange, made):
             made[exchange.user] = (task, exchange)
