@@ -202,7 +202,7 @@ def _stock_language(config: VitronConfig, weights: Weights) -> LanguageModel:
     assert stock is not None
     llama = LlamaForCausalLM.from_pretrained(stock.repository, revision=stock.revision, dtype=torch.bfloat16)
     llama.resize_token_embeddings(len(tokenizer))
-    model = LanguageModel(config, tokenizer, merge_lora(llama, weights.folder / "lora"))
+    model = LanguageModel(config, tokenizer, merge_lora(llama, weights.find("lora")))
     weights.load("language_heads", nn.ModuleDict({"projector": model.projector, "signal_head": model.signal_head}))
     return model
 

@@ -2,6 +2,10 @@
 
 A folder of weights holds `<part>.safetensors`, `tokenizer/`, `clip_tokenizer/` and `manifest.json` (the recipe, seed,
 time and evaluation that made them). The embedded weights of a preset are in `vitron/assets/<preset>`.
+
+A training checkpoint is such a folder too: it holds the parts that were trained, in fp32, and its manifest's "base" names
+the weights that it started from, where all other parts and the tokenizers are found. The folder of a run works as well: its
+file `latest` names the newest checkpoint.
 """
 
 from __future__ import annotations
@@ -35,9 +39,7 @@ class Weights:
             FileNotFoundError: the file is missing; the message says how to make it.
             ValueError: its tensors do not fit the module.
         """
-        path = self.folder / f"{part}.safetensors"
-        if not path.exists():
-            raise FileNotFoundError(f"{path} is missing: train it (docs/weights.md) or pass another weights folder")
+        path = self.find(f"{part}.safetensors")
         state = {
             name: value.to(torch.float32) if value.is_floating_point() else value
             for name, value in load_file(path).items()
@@ -49,6 +51,37 @@ class Weights:
         absent = sorted(set(missing) - _tied(module))
         if absent or unexpected:
             raise ValueError(f"{path}: lacks {absent[:5]} and has unknown {sorted(unexpected)[:5]}")
+
+    def find(self, name: str) -> Path:
+        """Return the path of a file or folder here, or in the weights that these were trained from.
+
+        Raises:
+            FileNotFoundError: nobody has it; the message says how to make it.
+        """
+        seen: list[Path] = []
+        folder: Path | None = self.folder
+        while folder is not None and folder not in seen:
+            if (folder / name).exists():
+                return folder / name
+            seen.append(folder)
+            folder = Weights(folder).base
+        raise FileNotFoundError(
+            f"{self.folder / name} is missing: train it (docs/weights.md) or pass another weights folder"
+        )
+
+    def has(self, part: str) -> bool:
+        """Tell whether a part can be loaded."""
+        try:
+            self.find(f"{part}.safetensors")
+        except FileNotFoundError:
+            return False
+        return True
+
+    @property
+    def base(self) -> Path | None:
+        """The folder of the weights that these were trained from; None if these are complete."""
+        base = self.manifest().get("base")
+        return (ASSETS / base if (ASSETS / base).exists() else Path(base)) if base else None
 
     def save(self, part: str, module: nn.Module) -> Path:
         """Write `module` as `<part>.safetensors` in fp16, tied tensors once."""
@@ -64,9 +97,7 @@ class Weights:
 
     def tokenizer(self, name: str = "tokenizer") -> PreTrainedTokenizerBase:
         """Return a tokenizer of this folder."""
-        path = self.folder / name
-        if not path.exists():
-            raise FileNotFoundError(f"{path} is missing: expected a tokenizer folder")
+        path = self.find(name)
         # Imported here: parts without text start seconds sooner.
         from transformers import AutoTokenizer
 
@@ -85,8 +116,11 @@ class Weights:
 
 
 def open_weights(preset: str, folder: str | Path | None = None) -> Weights:
-    """Return the weights in `folder`, or the embedded ones of `preset`."""
-    return Weights(Path(folder) if folder else ASSETS / preset)
+    """Return the weights in `folder` (or its newest checkpoint, if it is a run's), or the embedded ones of `preset`."""
+    if not folder:
+        return Weights(ASSETS / preset)
+    latest = Path(folder) / "latest"
+    return Weights(Path(folder) / latest.read_text().strip() if latest.is_file() else Path(folder))
 
 
 def _tied(module: nn.Module) -> set[str]:

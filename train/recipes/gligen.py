@@ -289,7 +289,7 @@ def train(recipe: GligenRecipe, vae: Path, text: Path, out: Path, start: Path | 
         run.update(parts, recipe.batch_size)
         if run.due(recipe.checkpoint_seconds) or run.budget.progress >= 1.0:
             run.save()
-            save_file(run.averaged(), out / "unet.safetensors")
+            save_file({k: v.contiguous() for k, v in run.averaged().items()}, out / "unet.safetensors")
             sample(run.averaged(), shape)
             logger.info("saved at step %d", run.budget.step)
 
@@ -302,7 +302,9 @@ def main() -> None:
     parser.add_argument("--num-scenes", type=int, default=GligenRecipe.num_scenes)
     parser.add_argument("--batch-size", type=int, default=GligenRecipe.batch_size)
     parser.add_argument("--grounded", type=float, default=GligenRecipe.grounded, help="share of batches with boxes")
-    parser.add_argument("--first", type=int, default=0, help="number of the first batch; a further run goes on counting")
+    parser.add_argument(
+        "--first", type=int, default=0, help="number of the first batch; a further run goes on counting"
+    )
     parser.add_argument("--start", type=Path, default=None, help="unet.safetensors of an earlier run")
     parser.add_argument("--vae", type=Path, default=Path("runs/vae/vae.safetensors"))
     parser.add_argument("--text", type=Path, default=Path("runs/clip/text.safetensors"))
