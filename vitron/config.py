@@ -112,6 +112,20 @@ class SignalConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SynergyConfig:
+    """The discriminator that tells tasks apart by v^s while step 3 trains (paper §B.3).
+
+    Attributes:
+        hidden, num_layers, num_heads, feedforward: of its Transformer encoder; paper: 4 layers of 768.
+    """
+
+    hidden: int = 768
+    num_layers: int = 4
+    num_heads: int = 12
+    feedforward: int = 3072
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProjectionConfig:
     """An output projection (NExT-GPT's form): linear, encoder-decoder Transformer with learned queries, linear."""
 
@@ -203,6 +217,7 @@ class VitronConfig:
     region: RegionConfig
     language: LanguageConfig
     signal: SignalConfig
+    synergy: SynergyConfig
     gligen: GligenConfig
     seem: SeemConfig
 

@@ -3,9 +3,9 @@
 A folder of weights holds `<part>.safetensors`, `tokenizer/`, `clip_tokenizer/` and `manifest.json` (the recipe, seed,
 time and evaluation that made them). The embedded weights of a preset are in `vitron/assets/<preset>`.
 
-A training checkpoint is such a folder too: it holds the parts that were trained, in fp32, and its manifest's "base" names
-the weights that it started from, where all other parts and the tokenizers are found. The folder of a run works as well: its
-file `latest` names the newest checkpoint.
+A training checkpoint is such a folder too: it holds the parts that were trained, in fp32, and its manifest's "base"
+names the weights that it started from, where all other parts and the tokenizers are found. The folder of a run works as
+well: its file `latest` names the newest checkpoint.
 """
 
 from __future__ import annotations

@@ -160,9 +160,7 @@ def losses(assistant: Assistant, targets: dict[str, Target], batches: dict[str, 
     return parts
 
 
-def samples_at(
-    step: int, *, rows: int, single: int, turns: int, mix: str, seed: int = 0
-) -> dict[str, list[Sample]]:
+def samples_at(step: int, *, rows: int, single: int, turns: int, mix: str, seed: int = 0) -> dict[str, list[Sample]]:
     """Return the training samples of a step: packed conversations about one picture, and single requests."""
     tasks, talk = MIXES[mix], PACKED.get(mix, PACKED_TASKS)
     chats = [packed("train", step * rows + i, turns, seed, talk) for i in range(rows)]
@@ -220,9 +218,7 @@ def main() -> None:
     collate = Collator(writer, assistant._image[0], assistant.region)
 
     def step(number: int) -> dict[str, Tensor]:
-        drawn = samples_at(
-            number, rows=args.rows, single=args.single, turns=args.turns, mix=args.mix, seed=args.seed
-        )
+        drawn = samples_at(number, rows=args.rows, single=args.single, turns=args.turns, mix=args.mix, seed=args.seed)
         return losses(assistant, targets, {kind: collate(samples) for kind, samples in drawn.items()})
 
     parts = {"assistant": assistant, **{f"target_{name}": target for name, target in targets.items()}}

@@ -10,6 +10,7 @@ from vitron.config import (
     RegionConfig,
     SeemConfig,
     SignalConfig,
+    SynergyConfig,
     VitronConfig,
 )
 
@@ -25,6 +26,7 @@ def tiny() -> VitronConfig:
         region=RegionConfig(geometry_size=16, hidden=256),
         language=LanguageConfig(llama=_llama(), merge=2),
         signal=SignalConfig(num_tokens=8, specific=64, shared=64),
+        synergy=SynergyConfig(hidden=64, num_layers=2, num_heads=4, feedforward=128),
         gligen=_gligen(),
         seem=_seem(),
     )

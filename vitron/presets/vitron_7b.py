@@ -11,6 +11,7 @@ from vitron.config import (
     RegionConfig,
     SeemConfig,
     SignalConfig,
+    SynergyConfig,
     VitronConfig,
 )
 
@@ -48,6 +49,7 @@ def vitron_7b() -> VitronConfig:
             lora_alpha=256,
         ),
         signal=SignalConfig(num_tokens=8, specific=2048, shared=2048),
+        synergy=SynergyConfig(hidden=768, num_layers=4, num_heads=12, feedforward=3072),
         gligen=_gligen(),
         seem=_seem(),
     )

@@ -99,9 +99,7 @@ def mixed(split: str, index: int, weights: Mapping[str, float], seed: int = 0) -
     return build(task, split, index, seed)
 
 
-def packed(
-    split: str, index: int, n_turns: int, seed: int = 0, tasks: tuple[str, ...] = PACKED_TASKS
-) -> Sample:
+def packed(split: str, index: int, n_turns: int, seed: int = 0, tasks: tuple[str, ...] = PACKED_TASKS) -> Sample:
     """Several exchanges about one picture in one conversation, drawn from `tasks`.
 
     A forward pass over a picture is then paid once for several answers. `target` holds "answers",
