@@ -97,8 +97,8 @@ def denoising_loss(
         generator=generator,
         device=latents_BChw.device,
     )
-    noisy = scheduler.add_noise(latents_BChw, noise, steps_B)
     alpha_B = scheduler.alphas_cumprod.to(latents_BChw.device)[steps_B]
+    noisy = noised(latents_BChw, noise, alpha_B)
     sample = noisy if extra_channels is None else torch.cat([noisy, extra_channels], dim=1)
     predicted = unet(
         sample,
@@ -112,6 +112,16 @@ def denoising_loss(
     return {"loss": (weight_B * mse_B).mean(), "mse": mse_B.mean()}
 
 
+def noised(latents: Tensor, noise: Tensor, alpha_B: Tensor) -> Tensor:
+    """Return sqrt(alpha) * latents + sqrt(1 - alpha) * noise, alpha one number a row.
+
+    Not the scheduler's `add_noise`: before `set_timesteps`, diffusers' DPMSolverMultistepScheduler (0.42.1) looks its
+    noise levels up in the reverse order of the time steps, so that training at step t would add the noise of 999 - t.
+    """
+    shape = (-1, *[1] * (latents.ndim - 1))
+    return alpha_B.sqrt().view(shape) * latents + (1.0 - alpha_B).sqrt().view(shape) * noise
+
+
 def _target(prediction_type: str, latents: Tensor, noise: Tensor, alpha_B: Tensor) -> tuple[Tensor, Tensor]:
     """Return what the network should predict and the weight of each row."""
     snr_B = alpha_B / (1.0 - alpha_B)
@@ -121,7 +131,6 @@ def _target(prediction_type: str, latents: Tensor, noise: Tensor, alpha_B: Tenso
     if prediction_type == "v_prediction":
         signal = alpha_B.sqrt().view(-1, *[1] * (latents.ndim - 1))
         sigma = (1.0 - alpha_B).sqrt().view(-1, *[1] * (latents.ndim - 1))
-        # Unweighted. Min-SNR takes the weight from the noisiest steps, where a small picture's layout is decided: with
-        # it the denoiser learned colours from text, and neither places nor boxes.
+        # Unweighted: the weight of v-prediction is 1 + SNR on the error of x0 as it is.
         return signal * noise - sigma * latents, torch.ones_like(snr_B)
     raise ValueError(f"prediction_type: got {prediction_type!r}, expected 'epsilon' or 'v_prediction'")

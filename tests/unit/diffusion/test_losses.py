@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diffusers import DDPMScheduler
+from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor, nn
 
 from tests.unit.diffusion import models
@@ -39,6 +39,19 @@ def test_the_right_answer_costs_nothing_and_a_wrong_one_does(prediction_type: st
         assert parts["mse"].item() == pytest.approx(cost, abs=1e-6)
         assert (parts["loss"].item() > 0) == (cost > 0)
         assert parts["loss"] <= parts["mse"]  # min-SNR only ever lowers a row's weight
+
+
+@pytest.mark.parametrize("kind", [DDPMScheduler, DPMSolverMultistepScheduler])
+def test_the_network_sees_the_noise_of_the_time_step_that_it_is_told(kind: type) -> None:
+    settings = {**models.SCHEDULER, "timestep_spacing": "leading"}
+    latents, unet = torch.randn(16, 4, 4, 4), Answering(torch.zeros(16, 4, 4, 4))
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(latents.shape, generator=generator)
+    steps = torch.randint(1000, (16,), generator=generator)
+    seeded = torch.Generator().manual_seed(0)
+    denoising_loss(unet, kind(**settings), latents, torch.zeros(16, 2, 8), generator=seeded)
+    expected = DDPMScheduler(**settings).add_noise(latents, noise, steps)
+    torch.testing.assert_close(unet.sample, expected, atol=1e-6, rtol=1e-5)
 
 
 def test_an_unknown_prediction_type_is_refused_by_name() -> None:
