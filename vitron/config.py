@@ -70,6 +70,32 @@ class RegionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class VideoConfig:
+    """How clips are seen (see `vitron.encoders.video`).
+
+    Attributes:
+        max_frames: frames that the encoder looks at; of longer clips, that many spread evenly.
+        frame_tokens: whether each frame gives tokens of its own beside the temporal mean. The paper has the mean
+            alone (§3.1), from which frame numbers can't be recovered.
+        frame_grid: side of the grid of cells over which a frame's features are averaged: 1 is one token a frame.
+    """
+
+    max_frames: int = 16
+    frame_tokens: bool = True
+    frame_grid: int = 1
+
+    def __post_init__(self) -> None:
+        if self.max_frames < 1 or self.frame_grid < 1:
+            got = f"{self.max_frames}, {self.frame_grid}"
+            raise ValueError(f"max_frames, frame_grid: got {got}, expected 1 or more")
+
+    @property
+    def tokens_per_frame(self) -> int:
+        """Tokens of one frame in the prompt, beside the temporal mean."""
+        return self.frame_grid**2 if self.frame_tokens else 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class LanguageConfig:
     """The core LLM.
 
@@ -147,6 +173,8 @@ class GligenConfig:
         projection: from the signal embedding into the condition space.
         max_objects: grounding slots; padding takes part in attention, so it is a constant of the weights.
         fuser_fraction: part of the steps with the gated layers on (`gligen_scheduled_sampling_beta`).
+        position_bands: frequencies of the positions that the UNet's first layer sees (`vitron.diffusion.positions`);
+            0 as in stock checkpoints: none.
         image_size: side of the pictures it makes.
         num_steps, guidance_scale: defaults of a request.
         pretrained: stock pipeline; None: this project's own weights.
@@ -159,6 +187,7 @@ class GligenConfig:
     projection: ProjectionConfig
     max_objects: int = 30
     fuser_fraction: float = 0.3
+    position_bands: int = 0
     image_size: int = 512
     num_steps: int = 50
     guidance_scale: float = 7.5
@@ -220,6 +249,7 @@ class VitronConfig:
     synergy: SynergyConfig
     gligen: GligenConfig
     seem: SeemConfig
+    video: VideoConfig = field(default_factory=VideoConfig)
 
     @property
     def num_image_tokens(self) -> int:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
 from vitron.config import VitronConfig
+from vitron.encoders.video_projector import ClipFeatures, VideoProjector, load_video_projector
 from vitron.invocation import InvocationError, parse_reply, visible_text
 from vitron.llm.core import LanguageModel
 from vitron.llm.engine import Engine, EngineConfig, GenerationRequest, GenerationResult, SamplingParams
@@ -56,6 +57,7 @@ class Language:
         model: in evaluation mode.
         writer: of prompts.
         engine: over `model.llama`.
+        video: what clips need beside the model; None: these weights know no video.
     """
 
     config: VitronConfig
@@ -63,6 +65,7 @@ class Language:
     model: LanguageModel
     writer: PromptWriter
     engine: Engine
+    video: VideoProjector | None = None
 
     @torch.inference_mode()
     def start(
@@ -72,27 +75,49 @@ class Language:
         region_tokens: Sequence[Tensor],
         params: SamplingParams,
         request_id: str | None = None,
+        *,
+        clip_features: Sequence[ClipFeatures] = (),
     ) -> GenerationRequest:
         """Write the prompt and splice the features in; the request is not submitted yet.
 
         Args:
             image_features: `[N, D]` for every picture of the conversation, in reading order.
             region_tokens: `[2, width]` for every region, in reading order.
+            clip_features: of every clip, in reading order: of the frames that `vitron.prompt.seen_frames` names.
 
         Raises:
-            ValueError: the conversation is malformed, or features do not fit its placeholders.
+            ValueError: the conversation is malformed, features do not fit its placeholders, or it has a clip and these
+                weights know no video.
         """
+        self.check_clips(messages)
         ids = self.writer.write(messages, answer=True).input_ids
         device = self.model.embedding.weight.device
         features, regions = _stack(image_features, device), _stack(region_tokens, device)
-        embeds = self.model.embed(torch.tensor(ids, device=device), features, regions)
+        clips = self._clips(clip_features, device) if clip_features else None
+        embeds = self.model.embed(torch.tensor(ids, device=device), features, regions, clips)
         return GenerationRequest(
             request_id=request_id or uuid.uuid4().hex,
             inputs_embeds=embeds,
             params=params,
             capture_token_ids=frozenset(self.model.signal_ids),
-            prefix_key=self._key(ids, image_features, region_tokens),
+            prefix_key=self._key(ids, image_features, region_tokens, clip_features),
         )
+
+    def check_clips(self, messages: Sequence[Message]) -> None:
+        """Raise ValueError if a conversation has a clip and these weights know no video."""
+        if self.video is None and any(message.clips for message in messages):
+            raise ValueError(
+                "clips: these weights know no video, expected a conversation without clips, or weights with a "
+                "video_projector"
+            )
+
+    def _clips(self, features: Sequence[ClipFeatures], device: torch.device) -> Tensor:
+        assert self.video is not None
+        means = torch.stack([clip.mean for clip in features]).to(device)
+        projected = self.model.projector(means.to(self.model.projector.linear.weight.dtype))
+        frames = torch.cat([clip.frames for clip in features]).to(device)
+        embedded: Tensor = self.video(projected, frames, [len(clip.frames) for clip in features])
+        return embedded
 
     def answer(self, result: GenerationResult) -> Answer:
         """Parse what was generated; an invocation that cannot be carried out becomes `error`, never an exception."""
@@ -120,11 +145,26 @@ class Language:
             )
         return self.model.signal(result.hidden).joined.float().cpu()
 
-    def _key(self, ids: list[int], features: Sequence[Tensor], regions: Sequence[Tensor]) -> tuple[Hashable, ...]:
+    def _key(
+        self,
+        ids: list[int],
+        features: Sequence[Tensor],
+        regions: Sequence[Tensor],
+        clips: Sequence[ClipFeatures],
+    ) -> tuple[Hashable, ...]:
         """Name every prompt position: token ids for text, a hash of the features for what is spliced in."""
         images = iter([(_digest(f), j) for f in features for j in range(self.config.num_image_tokens)])
         marks = iter([(_digest(r), j) for r in regions for j in range(len(r))])
-        sources = {self.model.image_id: images, self.model.region_id: marks}
+        per_frame = self.config.video.tokens_per_frame
+        videos = iter(
+            [
+                (digest, j)
+                for clip in clips
+                for digest in [_digest(clip.mean) + _digest(clip.frames)]
+                for j in range(self.config.num_image_tokens + len(clip.frames) * per_frame)
+            ]
+        )
+        sources = {self.model.image_id: images, self.model.region_id: marks, self.model.video_id: videos}
         return tuple(next(sources[i]) if i in sources else i for i in ids)
 
 
@@ -151,6 +191,7 @@ def make_language(
     tokenizer: PreTrainedTokenizerBase,
     model: LanguageModel,
     engine: EngineConfig | None = None,
+    video: VideoProjector | None = None,
 ) -> Language:
     """Return a ready assistant around a loaded model."""
     eos = tokenizer.eos_token_id
@@ -165,8 +206,10 @@ def make_language(
             tokenizer=tokenizer,
             num_image_tokens=config.num_image_tokens,
             num_signal_tokens=config.signal.num_tokens,
+            video=config.video,
         ),
         engine=Engine(model.llama, engine or EngineConfig(), eos_token_id=eos, num_valid_tokens=len(tokenizer)),
+        video=video,
     )
 
 
@@ -181,7 +224,8 @@ def load_language(
     """Return the core LLM, ready to answer, on `device` in `dtype`.
 
     With a stock checkpoint the LLM is loaded from it and the adapter in `<weights>/lora` is merged in;
-    `language_model.safetensors` then holds projector and signal head alone.
+    `language_model.safetensors` then holds projector and signal head alone. Clips need the part `video_projector`;
+    without it the assistant refuses them.
     """
     tokenizer = weights.tokenizer()
     if config.language.pretrained:
@@ -191,7 +235,10 @@ def load_language(
         weights.load("language_model", model)
     length = EngineConfig(max_length=int(config.language.llama["max_position_embeddings"]))
     # Before the engine is made: its cache lives where the weights are, in their precision.
-    return make_language(config, tokenizer, model.to(device=device, dtype=dtype), engine or length)
+    video = load_video_projector(config, weights)
+    if video is not None:
+        video = video.to(device=device, dtype=dtype)
+    return make_language(config, tokenizer, model.to(device=device, dtype=dtype), engine or length, video)
 
 
 def _stock_language(config: VitronConfig, weights: Weights) -> LanguageModel:

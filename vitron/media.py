@@ -14,7 +14,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from io import BytesIO
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -70,6 +70,15 @@ class ImageLimits:
         unknown = sorted(set(self.formats) - set(IMAGE_FORMATS))
         if unknown or not self.formats:
             raise ValueError(f"formats: got {unknown}, expected some of {', '.join(IMAGE_FORMATS)}")
+
+
+class ByteLimits(Protocol):
+    """Limits of anything that arrives as bytes: pictures, and videos (`vitron.video.VideoLimits`)."""
+
+    @property
+    def max_bytes(self) -> int:
+        """Size of the file."""
+        ...
 
 
 class DataUrl(NamedTuple):
@@ -185,7 +194,7 @@ def _encode(image: npt.NDArray[np.uint8], format_: str, **options: int) -> bytes
     return buffer.getvalue()
 
 
-def parse_data_url(url: str, limits: ImageLimits | None = None) -> DataUrl:
+def parse_data_url(url: str, limits: ByteLimits | None = None) -> DataUrl:
     """Split a base64 `data:` URL into media type and bytes.
 
     Args:

@@ -9,23 +9,41 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import Tensor
 
 from vitron.config import VitronConfig
 from vitron.encoders.image import ImageEncoder, load_image_encoder
 from vitron.encoders.region import RegionEncoder, load_region_encoder
+from vitron.encoders.video import VideoEncoder
+from vitron.encoders.video_projector import ClipFeatures
 from vitron.language import Answer, Language, load_language
 from vitron.llm.engine import GenerationResult, SamplingParams
 from vitron.presets import preset
+from vitron.prompt import seen_frames
 from vitron.regions import to_mask
 from vitron.routing import RoutingError, route
 from vitron.specialists.base import Option, Specialist, SpecialistError, SpecialistRequest
 from vitron.specialists.table import LOADERS
-from vitron.types import Message, MessageMode, Reply, SpecialistOutput
+from vitron.types import Clip, DrawnRegion, Image, Message, MessageMode, Reply, SpecialistOutput
 from vitron.weights import open_weights
 
 logger = logging.getLogger(__name__)
+
+
+class Encoded(NamedTuple):
+    """The media of a conversation as the LLM takes them, each in reading order.
+
+    Attributes:
+        images: `[N, D]` of every picture.
+        regions: `[2, width]` of every region, on pictures and on clips.
+        clips: of every clip.
+    """
+
+    images: list[Tensor]
+    regions: list[Tensor]
+    clips: list[ClipFeatures]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +115,8 @@ class Vitron:
             for answer, messages, seed in zip(answers, conversations, seeds, strict=True)
         ]
         outputs = self._run(jobs)
-        return [_reply(*parts) for parts in zip(results, answers, outputs, strict=True)]
+        seen = [tuple(seen_frames(messages, self.config.video.max_frames)) for messages in conversations]
+        return [_reply(*parts) for parts in zip(results, answers, outputs, seen, strict=True)]
 
     def generate(
         self, conversations: Sequence[Sequence[Message]], params: SamplingParams, seeds: Sequence[int]
@@ -105,21 +124,37 @@ class Vitron:
         """Run the encoders and the LLM only."""
         requests = []
         for messages, seed in zip(conversations, seeds, strict=True):
-            features, regions = self.encode(messages)
-            requests.append(self.language.start(messages, features, regions, replace(params, seed=seed)))
+            self.language.check_clips(messages)
+            media = self.encode_media(messages)
+            request = self.language.start(
+                messages, media.images, media.regions, replace(params, seed=seed), clip_features=media.clips
+            )
+            requests.append(request)
         return self.language.engine.generate(requests)
 
     def encode(self, messages: Sequence[Message]) -> tuple[list[Tensor], list[Tensor]]:
-        """Return features `[N, D]` of every picture and tokens `[2, width]` of every region, in reading order."""
+        """Return images and regions of `encode_media`: all that a conversation without clips needs."""
+        media = self.encode_media(messages)
+        return media.images, media.regions
+
+    def encode_media(self, messages: Sequence[Message]) -> Encoded:
+        """Encode pictures, clips and regions of a conversation.
+
+        Raises:
+            ValueError: a region is on a picture, clip or frame that is not there.
+        """
         images = [image for message in messages for image in message.images]
+        clips = [clip for message in messages for clip in message.clips]
         features = list(self.image_encoder.encode(images)) if images else []
+        encoder = VideoEncoder(self.image_encoder, self.config.video)
+        seen = seen_frames(messages, self.config.video.max_frames)
+        patches = [encoder.patches(clip, numbers) for clip, numbers in zip(clips, seen, strict=True)]
         regions: list[Tensor] = []
         for region in (region for message in messages for region in message.regions):
-            if not 0 <= region.image < len(images):
-                raise ValueError(f"region.image: got {region.image}, expected 0 to {len(images) - 1}")
-            mask = to_mask(region, *images[region.image].shape[:2])
-            regions += list(self.region_encoder.encode(features[region.image], [mask]))
-        return features, regions
+            source = _source(region, images, features, clips, list(zip(seen, patches, strict=True)))
+            mask = to_mask(region, *source.picture.shape[:2])
+            regions += list(self.region_encoder.encode(source.features, [mask]))
+        return Encoded(features, regions, [encoder.pool(each) for each in patches])
 
     def _run(self, jobs: Sequence[_Job]) -> list[_Job]:
         """Run specialists, those of one kind together; failures become errors of their own reply alone."""
@@ -130,6 +165,27 @@ class Vitron:
             for i, job in zip(mine, _attempt(specialist, requests), strict=True):
                 done[i] = job
         return done
+
+
+class _Source(NamedTuple):
+    picture: Image
+    features: Tensor
+
+
+def _source(
+    region: DrawnRegion,
+    images: Sequence[Image],
+    features: Sequence[Tensor],
+    clips: Sequence[Clip],
+    seen: Sequence[tuple[tuple[int, ...], Tensor]],
+) -> _Source:
+    """Find the picture, or the frame of a clip, that a region is drawn on; `seen` are frame numbers and patches."""
+    if region.clip is not None:  # That the frame is there, `seen_frames` has checked.
+        clip, (numbers, patches) = clips[region.clip], seen[region.clip]
+        return _Source(clip.frames[clip.numbers.index(region.frame)], patches[numbers.index(region.frame)])
+    if not 0 <= region.image < len(images):
+        raise ValueError(f"region.image: got {region.image}, expected 0 to {len(images) - 1}")
+    return _Source(images[region.image], features[region.image])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +227,7 @@ def _attempt(specialist: Specialist, requests: Sequence[SpecialistRequest]) -> l
     return [job for request in requests for job in _attempt(specialist, [request])]
 
 
-def _reply(result: GenerationResult, answer: Answer, job: _Job) -> Reply:
+def _reply(result: GenerationResult, answer: Answer, job: _Job, seen: tuple[tuple[int, ...], ...]) -> Reply:
     return Reply(
         text=answer.text,
         invocation=answer.invocation,
@@ -181,4 +237,5 @@ def _reply(result: GenerationResult, answer: Answer, job: _Job) -> Reply:
         prompt_tokens=result.prompt_tokens,
         completion_tokens=len(result.token_ids),
         raw_text=answer.raw,
+        seen_frames=seen,
     )

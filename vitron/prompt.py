@@ -1,18 +1,22 @@
 """Conversation -> token ids and labels. The only writer of prompts: training and serving share it.
 
 Vicuna v1.1's template: `SYSTEM USER: ... ASSISTANT: ...</s>USER: ...`. A `<image>` becomes as many placeholder
-positions as the picture has visual tokens, a `<region>` becomes two; features are written over them later.
+positions as the picture has visual tokens, a `<region>` becomes two; features are written over them later. A `<video>`
+becomes those of its temporal mean and then those of its frames. A region on a clip is followed by ` (frame k)`, where k
+counts the frames that the LLM sees.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from vitron.tokens import IMAGE, REGION, REGION_TOKENS, VIDEO, signal_ids, token_id
-from vitron.types import DrawnRegion, Image, Message
+from vitron.config import VideoConfig
+from vitron.frames import sample_numbers
+from vitron.tokens import IMAGE, PLACEHOLDERS, REGION, REGION_TOKENS, VIDEO, signal_ids, token_id
+from vitron.types import Clip, DrawnRegion, Image, Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -22,7 +26,7 @@ SYSTEM = (
     "detailed, and polite answers to the user's questions."
 )
 IGNORE = -100
-_PLACEHOLDER = re.compile(f"({re.escape(IMAGE)}|{re.escape(REGION)})")
+_PLACEHOLDER = re.compile(f"({'|'.join(re.escape(token) for token in PLACEHOLDERS)})")
 _SPECIAL = re.compile(r"<(?=/?s>|unk>|image>|video>|region>|signal_\d+>)")
 
 
@@ -42,12 +46,14 @@ class PromptWriter:
         num_image_tokens: visual tokens of one picture.
         num_signal_tokens: signal tokens after an invocation.
         system: the system sentence.
+        video: how clips are seen.
     """
 
     tokenizer: PreTrainedTokenizerBase
     num_image_tokens: int
     num_signal_tokens: int
     system: str = SYSTEM
+    video: VideoConfig = field(default_factory=VideoConfig)
 
     def write(self, messages: Sequence[Message], *, answer: bool) -> Prompt:
         """Encode a conversation.
@@ -58,13 +64,16 @@ class PromptWriter:
                 to be the assistant's.
 
         Raises:
-            ValueError: roles out of order, or placeholders that do not match a turn's pictures and regions.
+            ValueError: roles out of order, placeholders that do not match a turn's pictures, clips and regions, or
+                a region on a frame that is not there.
         """
         system, turns = _split_system(messages, self.system)
         _check_turns(turns, answer)
         ids, labels = self._start(system)
+        seen = seen_frames(turns, self.video.max_frames)
+        clips = iter(seen)
         for message in turns:
-            new = self._user(message) if message.role == "user" else self._assistant(message)
+            new = self._user(message, clips, seen) if message.role == "user" else self._assistant(message)
             ids += new.input_ids
             labels += new.labels
         return Prompt(ids, labels)
@@ -73,17 +82,28 @@ class PromptWriter:
         ids = [self._bos(), *self._encode(escape(system) + " ")]
         return Prompt(ids, [IGNORE] * len(ids))
 
-    def _user(self, message: Message) -> Prompt:
+    def _user(self, message: Message, clips: Iterator[tuple[int, ...]], seen: Sequence[tuple[int, ...]]) -> Prompt:
         check_placeholders(message)
         ids: list[int] = []
+        regions = iter(message.regions)
         for piece in _PLACEHOLDER.split(f"USER: {message.text} ASSISTANT:"):
             if piece == IMAGE:
                 ids += [token_id(self.tokenizer, IMAGE)] * self.num_image_tokens
+            elif piece == VIDEO:
+                count = self.num_image_tokens + len(next(clips)) * self.video.tokens_per_frame
+                ids += [token_id(self.tokenizer, VIDEO)] * count
             elif piece == REGION:
                 ids += [token_id(self.tokenizer, REGION)] * REGION_TOKENS
+                ids += self._frame(next(regions), seen)
             elif piece:
                 ids += self._encode(escape(piece))
         return Prompt(ids, [IGNORE] * len(ids))
+
+    def _frame(self, region: DrawnRegion, seen: Sequence[tuple[int, ...]]) -> list[int]:
+        """Say in which frame a region on a clip is drawn: its two embeddings tell what and where only."""
+        if region.clip is None:
+            return []
+        return self._encode(f" (frame {seen[region.clip].index(region.frame)})")
 
     def _assistant(self, message: Message) -> Prompt:
         ids = self._encode(" " + escape(message.text))
@@ -107,20 +127,46 @@ def escape(text: str) -> str:
     return _SPECIAL.sub("< ", text)
 
 
-def user_message(parts: Sequence[str | Image | DrawnRegion]) -> Message:
-    """Compose a user's turn from texts, pictures and drawn regions.
+def seen_frames(messages: Sequence[Message], max_frames: int) -> list[tuple[int, ...]]:
+    """Return, for each clip of a conversation in reading order, the numbers of the frames that the LLM sees.
 
-    Pictures come first, whatever their place among the parts: that is how the assistant is trained, and most clients
-    put the question before the picture. Texts and regions keep their order; a region becomes ` <region>` where it
-    stands.
+    They are spread evenly over the clip's frames, except that those drawn on are always among them. Answers count
+    them from 0.
+
+    Raises:
+        ValueError: a region is on a clip or a frame that is not there, or more frames are drawn on than are seen.
     """
-    images = tuple(part for part in parts if not isinstance(part, str | DrawnRegion))
+    clips = [clip for message in messages for clip in message.clips]
+    drawn: list[set[int]] = [set() for _ in clips]
+    for region in (region for message in messages for region in message.regions):
+        if region.clip is None:
+            continue
+        if not 0 <= region.clip < len(clips):
+            raise ValueError(f"region.clip: got {region.clip}, expected the index of one of {len(clips)} clips")
+        if region.frame not in clips[region.clip].numbers:
+            numbers = clips[region.clip].numbers
+            known = f"0 to {numbers[-1]}" if len(numbers) == numbers[-1] + 1 else f"one of {list(numbers)}"
+            raise ValueError(f"region.frame: got {region.frame}, expected {known}")
+        drawn[region.clip].add(region.frame)
+    return [sample_numbers(clip.numbers, max_frames, keep) for clip, keep in zip(clips, drawn, strict=True)]
+
+
+def user_message(parts: Sequence[str | Image | Clip | DrawnRegion]) -> Message:
+    """Compose a user's turn from texts, pictures, clips and drawn regions.
+
+    Pictures come first and clips after them, whatever their place among the parts: that is how the assistant is
+    trained, and most clients put the question before the picture. Texts and regions keep their order; a region becomes
+    ` <region>` where it stands.
+    """
+    images = tuple(part for part in parts if not isinstance(part, str | Clip | DrawnRegion))
+    clips = tuple(part for part in parts if isinstance(part, Clip))
     regions = tuple(part for part in parts if isinstance(part, DrawnRegion))
     text = ""
     for run in _runs([part for part in parts if isinstance(part, str | DrawnRegion)]):
         # Escaped as a whole, so that no placeholder can form across two parts.
         text = _joined(text, REGION if run is None else escape(run))
-    return Message(role="user", text=f"{IMAGE}\n" * len(images) + text, images=images, regions=regions)
+    media = f"{IMAGE}\n" * len(images) + f"{VIDEO}\n" * len(clips)
+    return Message(role="user", text=media + text, images=images, regions=regions, clips=clips)
 
 
 def _runs(parts: Sequence[str | DrawnRegion]) -> list[str | None]:
@@ -146,13 +192,11 @@ def _joined(left: str, right: str) -> str:
 
 
 def check_placeholders(message: Message) -> None:
-    """Raise ValueError unless the text has one placeholder per picture and per region."""
-    for name, token, items in (("images", IMAGE, message.images), ("regions", REGION, message.regions)):
-        count = message.text.count(token)
+    """Raise ValueError unless the text has one placeholder per picture, clip and region."""
+    for name, token in (("images", IMAGE), ("clips", VIDEO), ("regions", REGION)):
+        count, items = message.text.count(token), getattr(message, name)
         if count != len(items):
             raise ValueError(f"text: holds {count} {token} for {len(items)} {name}, expected as many")
-    if VIDEO in message.text:
-        raise ValueError(f"text: holds {VIDEO}, expected only {IMAGE} and {REGION}")
 
 
 def _split_system(messages: Sequence[Message], default: str) -> tuple[str, list[Message]]:

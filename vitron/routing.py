@@ -76,7 +76,7 @@ def _sources(messages: Sequence[Message]) -> _Sources:
     if not images:
         return _Sources(None, (), None, None)
     last = [message for message in messages if message.role == "user"][-1]
-    drawn = last.regions
+    drawn = tuple(region for region in last.regions if region.clip is None)
     target = len(images) - 1
     if drawn and len(last.images) < 2:
         target = drawn[-1].image

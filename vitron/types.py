@@ -6,8 +6,10 @@ Everything here is immutable and knows nothing of models, HTTP or Ray. Coordinat
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -65,9 +67,36 @@ class Invocation:
     regions: tuple[Grounding, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Clip:
+    """Frames of a video: all of them, or some.
+
+    Attributes:
+        frames: RGB, `uint8 [T, height, width, 3]` with T of at least 1.
+        numbers: which frames of the video they are, from 0 and increasing; left out: all from the first on.
+        fps: frames per second of the video.
+    """
+
+    frames: npt.NDArray[np.uint8]
+    numbers: tuple[int, ...] = ()
+    fps: float = 8.0
+
+    def __post_init__(self) -> None:
+        shape, kind = self.frames.shape, self.frames.dtype
+        if len(shape) != 4 or shape[3] != 3 or 0 in shape or kind != np.uint8:
+            raise ValueError(f"frames: got {kind} {list(shape)}, expected uint8 [T, height, width, 3], T of at least 1")
+        if not self.numbers:
+            object.__setattr__(self, "numbers", tuple(range(shape[0])))
+        rising = all(a < b for a, b in pairwise(self.numbers))
+        if len(self.numbers) != shape[0] or self.numbers[0] < 0 or not rising:
+            raise ValueError(f"numbers: got {self.numbers}, expected {shape[0]} frame numbers, from 0 and increasing")
+        if not 0.0 < self.fps < math.inf:
+            raise ValueError(f"fps: got {self.fps}, expected a number above 0")
+
+
 @dataclass(frozen=True, kw_only=True)
 class DrawnRegion:
-    """Something a user drew on a picture.
+    """Something a user drew on a picture or on a frame of a clip.
 
     Attributes:
         kind: how it was drawn.
@@ -75,7 +104,8 @@ class DrawnRegion:
         box: for kind "box".
         mask: for kind "mask": bool `[height, width]` of any size; it is stretched over the picture.
         image: index of the picture it is drawn on.
-        frame: frame number when drawn on a video.
+        clip: index of the clip it is drawn on; None: on a picture.
+        frame: number of the frame in that video.
     """
 
     kind: RegionKind
@@ -83,17 +113,19 @@ class DrawnRegion:
     box: Box | None = None
     mask: BoolMask | None = None
     image: int = 0
+    clip: int | None = None
     frame: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """One turn. A user's text holds one `<image>` per picture and one `<region>` per drawn region."""
+    """One turn. A user's text holds an `<image>` per picture, a `<video>` per clip, a `<region>` per drawn region."""
 
     role: Role
     text: str
     images: tuple[Image, ...] = ()
     regions: tuple[DrawnRegion, ...] = ()
+    clips: tuple[Clip, ...] = ()
 
 
 class Detection(NamedTuple):
@@ -116,7 +148,8 @@ class SpecialistOutput:
 class Reply:
     """The assistant's answer: text for the user, and what a specialist made if one was invoked.
 
-    `error` is set when an invocation could not be parsed or its specialist failed; the text is kept.
+    `error` is set when an invocation could not be parsed or its specialist failed; the text is kept. Frame numbers in
+    the text count the frames that the LLM saw; `seen_frames` says, for each clip, which frames of the video those are.
     """
 
     text: str
@@ -127,6 +160,7 @@ class Reply:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     raw_text: str = field(default="", repr=False)
+    seen_frames: tuple[tuple[int, ...], ...] = ()
 
 
 def check_box(box: Box) -> Box:

@@ -17,7 +17,7 @@ from vitron.config import VitronConfig
 from vitron.encoders.projector import Projector
 from vitron.llm.signal import Signal, SignalHead
 from vitron.prompt import IGNORE
-from vitron.tokens import IMAGE, REGION, signal_ids, token_id
+from vitron.tokens import IMAGE, REGION, VIDEO, signal_ids, token_id
 
 
 class Learned(NamedTuple):
@@ -51,6 +51,7 @@ class LanguageModel(nn.Module):
         )
         self.signal_head = SignalHead(config.signal, width)
         self.image_id, self.region_id = token_id(tokenizer, IMAGE), token_id(tokenizer, REGION)
+        self.video_id = token_id(tokenizer, VIDEO)
         self.signal_ids = signal_ids(tokenizer, config.signal.num_tokens)
 
     @property
@@ -59,12 +60,16 @@ class LanguageModel(nn.Module):
         table: nn.Embedding = self.llama.model.embed_tokens
         return table
 
-    def embed(self, ids: Tensor, features: Tensor | None, regions: Tensor | None) -> Tensor:
+    def embed(
+        self, ids: Tensor, features: Tensor | None, regions: Tensor | None, clips: Tensor | None = None
+    ) -> Tensor:
         """Embed ids `[..., T]` and write visual embeddings over the placeholders, in order.
 
         Args:
             features: `[P, N, D]` patch features of all pictures in reading order.
             regions: `[R, 2, width]` region embeddings in reading order.
+            clips: `[C, width]`, what stands at the `<video>` positions in reading order: the projector's tokens of the
+                temporal means and those of the frames, as `VideoProjector` joins them.
 
         Raises:
             ValueError: the number of placeholders does not fit the features.
@@ -74,18 +79,27 @@ class LanguageModel(nn.Module):
             embedded = _write(embedded, ids == self.image_id, self.projector(features.to(embedded.dtype)), "images")
         if regions is not None:
             embedded = _write(embedded, ids == self.region_id, regions.to(embedded.dtype), "regions")
+        if clips is not None:
+            embedded = _write(embedded, ids == self.video_id, clips.to(embedded.dtype), "clips")
         return embedded
 
-    def forward(self, ids: Tensor, labels: Tensor, features: Tensor | None, regions: Tensor | None) -> Learned:
+    def forward(
+        self,
+        ids: Tensor,
+        labels: Tensor,
+        features: Tensor | None,
+        regions: Tensor | None,
+        clips: Tensor | None = None,
+    ) -> Learned:
         """Run a right-padded training batch.
 
         Padding needs no mask: attention is causal, so nothing that is learned can look at what stands behind it.
 
         Args:
             ids, labels: `[B, T]`; labels are IGNORE where nothing is learned and on padding.
-            features, regions: as in `embed`.
+            features, regions, clips: as in `embed`.
         """
-        embedded = self.embed(ids, features, regions)
+        embedded = self.embed(ids, features, regions, clips)
         states = self.llama.model(inputs_embeds=embedded, use_cache=False).last_hidden_state
         wanted = labels[:, 1:] != IGNORE
         logits = self.llama.lm_head(states[:, :-1][wanted])

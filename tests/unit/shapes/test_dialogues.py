@@ -7,7 +7,8 @@ import pytest
 
 from train.data.sample import Sample
 from train.data.shapes.dialogues import TASKS, build, mixed, packed
-from train.data.shapes.scene import HELD_OUT
+from train.data.shapes.render import mask_box, masks
+from train.data.shapes.scene import HELD_OUT, scene_at
 from vitron.invocation import parse_boxes, parse_reply
 from vitron.types import Module
 
@@ -90,6 +91,29 @@ def test_a_generation_request_asks_for_what_the_reference_picture_shows() -> Non
                 assert word in sample.condition_text
         has_size = any(s in sample.condition_text.split() for s in ("small", "large"))
         assert has_size == ("size" in sample.target["required"][0])
+
+
+def test_a_generation_request_is_answered_with_a_layout_of_its_objects() -> None:
+    for index, sample in enumerate(samples("generate")):
+        invocation = parse_reply(sample.turns[-1].text).invocation
+        assert invocation is not None
+        scene = scene_at("train", index)
+        assert len(invocation.regions) == len(sample.target["required"]) == len(scene.objects)
+        visible = [mask_box(mask) for mask in masks(scene)]
+        for planned, wanted in zip(invocation.regions, sample.target["required"], strict=True):
+            assert planned.label.split() == [wanted[k] for k in ("size", "color", "shape") if k in wanted]
+            fitting = [
+                box
+                for box, obj in zip(visible, scene.objects, strict=True)
+                if (obj.color, obj.shape) == (wanted["color"], wanted["shape"])
+            ]
+            assert any(np.allclose(planned.box, box, atol=0.0051) for box in fitting)
+
+
+def test_what_a_picture_is_to_be_like_is_not_given_away_by_a_layout() -> None:
+    for sample in samples("generate_like"):
+        invocation = parse_reply(sample.turns[-1].text).invocation
+        assert invocation is not None and not invocation.regions
 
 
 def test_another_like_it_says_what_only_in_the_condition() -> None:

@@ -41,6 +41,8 @@ BUILDERS: dict[str, Builder] = {
     "segment_reference": invocations.segment_reference,
     "chat": _small_talk,
     "chat_picture": _small_talk_about,
+    "grounded_vqa": lambda pic, rng, split: exchanges.grounded_vqa(pic, rng),
+    "vqa_compare": lambda pic, rng, split: exchanges.vqa_compare(pic, rng),
 }
 TASKS: tuple[str, ...] = tuple(BUILDERS)
 PACKED_TASKS: tuple[str, ...] = (

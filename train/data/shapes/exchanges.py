@@ -12,8 +12,8 @@ import numpy.typing as npt
 from train.data.shapes import captions, drawing, questions, referring, region_questions, wording
 from train.data.shapes.render import mask_box, masks, render
 from train.data.shapes.scene import Scene
-from vitron.invocation import format_box
-from vitron.types import Box
+from vitron.invocation import format_box, format_boxes
+from vitron.types import Box, Grounding
 
 Rng = np.random.Generator
 BoolMask = npt.NDArray[np.bool_]
@@ -93,7 +93,15 @@ def region_caption(pic: Picture, rng: Rng) -> Exchange:
 
 def vqa(pic: Picture, rng: Rng) -> Exchange | None:
     """A question about the whole picture."""
-    found = questions.questions(pic.scene, rng, 1)
+    return _asked(questions.questions(pic.scene, rng, 1), rng)
+
+
+def vqa_compare(pic: Picture, rng: Rng) -> Exchange | None:
+    """A question about the whole picture that wants a comparison, to practise on."""
+    return _asked(questions.comparisons(pic.scene, rng, 1), rng)
+
+
+def _asked(found: list[questions.QA], rng: Rng) -> Exchange | None:
     if not found:
         return None
     qa = found[0]
@@ -144,5 +152,25 @@ def grounded_caption(pic: Picture, rng: Rng) -> Exchange:
             "answer": answer,
             "boxes": tuple(pic.boxes[i] for i in order),
             "labels": tuple(captions.name(pic.scene.objects[i]) for i in order),
+        },
+    )
+
+
+def grounded_vqa(pic: Picture, rng: Rng) -> Exchange | None:
+    """A question whose reply first locates what to look at, and then answers (paper B.2, grounding-aware QA)."""
+    found = [(qa, qa.about) for qa in questions.questions(pic.scene, rng, 3) if qa.about is not None]
+    if not found:
+        return None
+    qa, about = found[0]
+    question = qa.question if qa.question.endswith("?") else f"{qa.question}."
+    located = format_boxes([Grounding(box=pic.boxes[i], label=name) for i, name in about])
+    return Exchange(
+        user=wording.polish(wording.pick(wording.GROUNDED_QUESTION, rng).format(question), rng),
+        assistant=f"{located or wording.NOTHING_FOUND}, so the answer is {qa.answer}.",
+        target={
+            "answer": qa.answer,
+            "kind": qa.kind,
+            "boxes": tuple(pic.boxes[i] for i, _ in about),
+            "labels": tuple(name for _, name in about),
         },
     )

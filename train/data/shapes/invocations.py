@@ -8,7 +8,7 @@ and the signal embedding has to carry it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -33,11 +33,16 @@ from vitron.types import Box, Grounding, Invocation, Module
 Rng = np.random.Generator
 
 
-def reply(text: str, module: Module, instruction: str, box: Box | None = None) -> str:
+def reply(text: str, module: Module, instruction: str, regions: Sequence[Grounding] = ()) -> str:
     """The assistant's words followed by the structured invocation."""
-    regions = () if box is None else (Grounding(box=_two_decimals(box)),)
-    invocation = Invocation(module=module, instruction=instruction, regions=regions)
+    invocation = Invocation(module=module, instruction=instruction, regions=tuple(regions))
     return f"{text} {format_invocation(invocation)}"
+
+
+def region(box: Box, label: str = "") -> Grounding:
+    """A region as replies spell it."""
+    x1, y1, x2, y2 = (round(value, 2) for value in box)
+    return Grounding(box=(x1, y1, x2, y2), label=label)
 
 
 def segment_text(pic: Picture, rng: Rng) -> Exchange | None:
@@ -75,7 +80,7 @@ def segment_reference(pic: Picture, rng: Rng, split: str) -> Exchange | None:
     text = wording.pick(wording.REFERENCE_REPLIES, rng)
     return Exchange(
         user=user,
-        assistant=reply(text, Module.IMAGE_SEGMENTATION, "segmentation: object", other.boxes[k]),
+        assistant=reply(text, Module.IMAGE_SEGMENTATION, "segmentation: object", [region(other.boxes[k])]),
         images=(pic.image, other.image),
         marks=((0, mark(pic, i, rng)),),
         invokes=True,
@@ -85,7 +90,11 @@ def segment_reference(pic: Picture, rng: Rng, split: str) -> Exchange | None:
 
 
 def generate(pic: Picture, rng: Rng) -> Exchange:
-    """Draw a picture from a description alone."""
+    """Draw a picture from a description alone; the reply plans where each object goes.
+
+    The image generator is conditioned on labelled boxes (paper Table 13: GLIGEN), and counting and placing in words is
+    what diffusion models are worst at.
+    """
     asked = requests.ask(pic.scene, rng)
     if rng.random() < 0.7:
         objects = wording.pick(wording.GENERATE_OBJECTS, rng).format(asked.text)
@@ -95,12 +104,18 @@ def generate(pic: Picture, rng: Rng) -> Exchange:
     text = wording.pick(wording.GENERATE_REPLIES, rng)
     return Exchange(
         user=user,
-        assistant=reply(text, Module.IMAGE_GENERATION, f"generation: {asked.text}"),
+        assistant=reply(text, Module.IMAGE_GENERATION, f"generation: {asked.text}", layout(pic, asked)),
         images=(),
         invokes=True,
         condition_text=asked.canonical,
         target={**asked.target, "image": pic.image, "exact": True},
     )
+
+
+def layout(pic: Picture, asked: requests.Asked) -> list[Grounding]:
+    """Where the objects asked for are, in the order of the request."""
+    places = {id(obj): box for obj, box in zip(pic.scene.objects, pic.boxes, strict=True)}
+    return [region(places[id(obj)], noun) for obj, noun in zip(asked.objects, asked.nouns, strict=True)]
 
 
 def generate_like(pic: Picture, rng: Rng, split: str) -> Exchange | None:
@@ -130,7 +145,7 @@ def _segmentation(pic: Picture, rng: Rng, user: str, i: int, noun: str, box: Box
     text = wording.pick(wording.SEGMENT_REPLIES, rng).format(noun)
     return Exchange(
         user=user,
-        assistant=reply(text, Module.IMAGE_SEGMENTATION, f"segmentation: {noun}", box),
+        assistant=reply(text, Module.IMAGE_SEGMENTATION, f"segmentation: {noun}", [region(box)] if box else ()),
         invokes=True,
         condition_text=captions.full_description(pic.scene, i),
         target=_segmentation_target(pic, i, image=0),
@@ -242,8 +257,3 @@ def _other(
         value for value in values if value != current and (split == "compositional" or pair(value) not in HELD_OUT)
     ]
     return allowed[int(rng.integers(len(allowed)))]
-
-
-def _two_decimals(box: Box) -> Box:
-    x1, y1, x2, y2 = (round(value, 2) for value in box)
-    return (x1, y1, x2, y2)

@@ -12,13 +12,20 @@ from train.data.shapes import captions, referents, referring
 from train.data.shapes.referents import Description
 from train.data.shapes.scene import COLORS, HELD_OUT, SHAPES, SIZES, Scene, position_word
 
+Named = tuple[tuple[int, str], ...]
+
 
 class QA(NamedTuple):
-    """A question, its only right answer, and the kind of question."""
+    """A question, its only right answer, and the kind of question.
+
+    `about` are the objects to look at, each with a name for it that does not give the answer away if the question has
+    one; None: the question is about no object.
+    """
 
     question: str
     answer: str
     kind: str
+    about: Named | None = None
 
 
 Rng = np.random.Generator
@@ -73,6 +80,11 @@ def questions(scene: Scene, rng: Rng, n: int) -> list[QA]:
     return collect(n, rng, [functools.partial(kind, scene, rng) for kind in _KINDS])
 
 
+def comparisons(scene: Scene, rng: Rng, n: int) -> list[QA]:
+    """Up to `n` different questions about a picture that want a comparison, yes or no above all."""
+    return collect(n, rng, [functools.partial(kind, scene, rng) for kind in _COMPARISONS])
+
+
 def collect(n: int, rng: Rng, makers: Sequence[Callable[[], QA | None]]) -> list[QA]:
     """Different questions; each kind drawn gets a few tries, or relations would be rare."""
     found: dict[str, QA] = {}
@@ -114,6 +126,17 @@ def _referent(scene: Scene, rng: Rng, without: tuple[str, ...]) -> tuple[int, st
     return i, f"the {referents.phrase(scene, i, chosen)}"
 
 
+def _as_asked(*found: tuple[int, str]) -> Named:
+    """Objects by the phrases of the question."""
+    return tuple((i, phrase.removeprefix("the ")) for i, phrase in found)
+
+
+def _each(scene: Scene, indices: Sequence[int]) -> Named:
+    """Objects of a class by their own names, left to right."""
+    order = sorted(indices, key=lambda i: scene.objects[i].x)
+    return tuple((i, captions.name(scene.objects[i])) for i in order)
+
+
 def _attribute(attribute: str) -> Callable[[Scene, Rng], QA | None]:
     """Makes the asker of one attribute of a described object."""
 
@@ -122,7 +145,7 @@ def _attribute(attribute: str) -> Callable[[Scene, Rng], QA | None]:
         if found is None:
             return None
         answer = attribute_value(scene, found[0], attribute)
-        return QA(ask_as(attribute, rng, found[1]), answer, attribute)
+        return QA(ask_as(attribute, rng, found[1]), answer, attribute, _as_asked(found))
 
     return ask
 
@@ -173,8 +196,9 @@ def _count(scene: Scene, rng: Rng) -> QA | None:
     description = random_class(scene, rng)
     if not may_name(scene, description):
         return None
-    count = len(referents.select(scene, description))
-    return QA(ask_as("count", rng, description.noun(many=True)), number_word(count), "count")
+    meant = referents.select(scene, description)
+    question = ask_as("count", rng, description.noun(many=True))
+    return QA(question, number_word(len(meant)), "count", _each(scene, meant))
 
 
 def _exists(scene: Scene, rng: Rng) -> QA | None:
@@ -188,9 +212,10 @@ def _exists(scene: Scene, rng: Rng) -> QA | None:
         named = description.color or description.shape
         if not named or not may_name(scene, description):
             continue
-        if bool(referents.select(scene, description)) == wanted:
+        meant = referents.select(scene, description)
+        if bool(meant) == wanted:
             phrase = captions.article(description.noun())
-            return QA(ask_as("exists", rng, phrase), yes_no(wanted), "exists")
+            return QA(ask_as("exists", rng, phrase), yes_no(wanted), "exists", _each(scene, meant))
     return None
 
 
@@ -205,7 +230,7 @@ def _neighbour(scene: Scene, rng: Rng) -> QA | None:
     if target is None:
         return None
     answer = captions.name(scene.objects[target])
-    return QA(ask_as("neighbour", rng, relation, found[1]), answer, "neighbour")
+    return QA(ask_as("neighbour", rng, relation, found[1]), answer, "neighbour", _as_asked(found))
 
 
 def _extreme(scene: Scene, rng: Rng) -> QA | None:
@@ -213,7 +238,8 @@ def _extreme(scene: Scene, rng: Rng) -> QA | None:
     target = referring.extreme(scene, list(range(len(scene.objects))), word)
     if target is None:
         return None
-    return QA(ask_as("extreme", rng, word), captions.name(scene.objects[target]), "extreme")
+    answer = captions.name(scene.objects[target])
+    return QA(ask_as("extreme", rng, word), answer, "extreme", ((target, f"{word} object"),))
 
 
 def _pair(scene: Scene, rng: Rng) -> tuple[tuple[int, str], tuple[int, str]] | None:
@@ -238,7 +264,7 @@ def _larger(scene: Scene, rng: Rng) -> QA | None:
     wanted = "large" if word == "larger" else "small"
     answer = (first, second)[sizes.index(wanted)][1].removeprefix("the ")
     form = ("which is {}, {} or {}?", "what is {}: {} or {}?")[int(rng.integers(2))]
-    return QA(form.format(word, first[1], second[1]), answer, "larger")
+    return QA(form.format(word, first[1], second[1]), answer, "larger", _as_asked(first, second))
 
 
 def _side(scene: Scene, rng: Rng) -> QA | None:
@@ -250,7 +276,8 @@ def _side(scene: Scene, rng: Rng) -> QA | None:
     opposite = referring.stands(scene, pair[1][0], relation, pair[0][0])
     if verdict is None or opposite is None:
         return None
-    return QA(ask_as("side", rng, pair[0][1], relation, pair[1][1]), yes_no(verdict), "side")
+    question = ask_as("side", rng, pair[0][1], relation, pair[1][1])
+    return QA(question, yes_no(verdict), "side", _as_asked(*pair))
 
 
 def _same_color(scene: Scene, rng: Rng) -> QA | None:
@@ -259,7 +286,8 @@ def _same_color(scene: Scene, rng: Rng) -> QA | None:
     if first is None or second is None or first[0] == second[0]:
         return None
     same = scene.objects[first[0]].color == scene.objects[second[0]].color
-    return QA(ask_as("same_color", rng, first[1], second[1]), yes_no(same), "same_color")
+    question = ask_as("same_color", rng, first[1], second[1])
+    return QA(question, yes_no(same), "same_color", _as_asked(first, second))
 
 
 def _more(scene: Scene, rng: Rng) -> QA | None:
@@ -272,13 +300,21 @@ def _more(scene: Scene, rng: Rng) -> QA | None:
     if names[0] == names[1]:
         return None
     classes = [Description(**{attribute: value}) for value in names]
-    counts = [len(referents.select(scene, c)) for c in classes]
+    meant = [referents.select(scene, c) for c in classes]
     nouns = [c.noun(many=True) for c in classes]
-    return QA(f"are there more {nouns[0]} than {nouns[1]}?", yes_no(counts[0] > counts[1]), "more")
+    answer = yes_no(len(meant[0]) > len(meant[1]))
+    question = f"are there more {nouns[0]} than {nouns[1]}?"
+    return QA(question, answer, "more", _each(scene, meant[0] + meant[1]))
 
 
 _KINDS: tuple[Callable[[Scene, Rng], QA | None], ...] = (
     _attribute("color"), _attribute("color"), _attribute("shape"), _attribute("size"),
     _attribute("position"), _background, _count, _count, _exists, _exists, _neighbour, _neighbour,
     _extreme, _larger, _side, _same_color, _more,
+)  # fmt: skip
+# Whether and how many: to answer, what is asked for has to be compared with what is there. A small LLM trained from
+# scratch answers these at chance until it has seen tens of thousands of them (docs/decisions.md).
+_COMPARISONS: tuple[Callable[[Scene, Rng], QA | None], ...] = (
+    *(_exists,) * 8, *(_count,) * 3, *(_more,) * 2, *(_side,) * 2, _attribute("position"), _attribute("position"),
+    _larger, _same_color, _attribute("shape"),
 )  # fmt: skip

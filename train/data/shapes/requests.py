@@ -25,11 +25,15 @@ class Asked:
         canonical: the same content in the fixed wording of captions, nothing added.
         target: "required" (attributes per object), "positions" (3x3 grid cell or None per object),
             "relations" ((attributes, relation, attributes) triples), "background" (name or None).
+        objects: the scene's objects in the order of `target`.
+        nouns: what each is called in `canonical`, in the singular.
     """
 
     text: str
     canonical: str
     target: dict[str, Any]
+    objects: tuple[Object, ...]
+    nouns: tuple[str, ...]
 
 
 def ask(scene: Scene, rng: Rng) -> Asked:
@@ -89,7 +93,12 @@ def _listed(objects: list[Object], with_size: bool, rng: Rng) -> Asked:
         text=captions.join(spoken),
         canonical=captions.join(canonical),
         target=_target(ordered, with_size),
+        **_named(ordered, with_size),
     )
+
+
+def _named(objects: list[Object], with_size: bool) -> dict[str, Any]:
+    return {"objects": tuple(objects), "nouns": tuple(_canonical_noun(obj, with_size) for obj in objects)}
 
 
 def _placed(scene: Scene, objects: list[Object], with_size: bool, rng: Rng) -> Asked:
@@ -104,12 +113,13 @@ def _placed(scene: Scene, objects: list[Object], with_size: bool, rng: Rng) -> A
         text=captions.join(spoken),
         canonical=captions.join(canonical),
         target={**_target(objects, with_size), "positions": words},
+        **_named(objects, with_size),
     )
 
 
 def _related(objects: list[Object], with_size: bool, rng: Rng) -> Asked:
     """The first two objects with the relation between them, further ones listed."""
-    first, second, *rest = objects
+    first, second = objects[:2]
     relation = captions.relation(first, second, rng)
     assert relation is not None
     spoken = [captions.article(_spoken_noun(o, with_size, rng)) for o in objects]
@@ -126,13 +136,15 @@ def _related(objects: list[Object], with_size: bool, rng: Rng) -> Asked:
     return Asked(
         text=sentence(spoken),
         canonical=sentence(canonical),
-        target={**_target([first, second, *rest], with_size), "relations": [triple]},
+        target={**_target(objects, with_size), "relations": [triple]},
+        **_named(objects, with_size),
     )
 
 
 def _with_background(asked: Asked, scene: Scene, rng: Rng) -> Asked:
     color = scene.background.color
-    return Asked(
+    return dataclasses.replace(
+        asked,
         text=pick(BACKGROUND_WORDS, rng).format(asked.text, color),
         canonical=captions.with_background(asked.canonical, scene),
         target={**asked.target, "background": color},

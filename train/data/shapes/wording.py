@@ -132,6 +132,13 @@ REC = (
     "point out {} with a box", "return the bounding box for {}", "ground this: {}",
     "box of {}", "which box contains {}?",
 )  # fmt: skip
+GROUNDED_QUESTION = (
+    "{} find it first, then answer", "{} first locate what is asked about, then answer",
+    "locate first, then answer: {}", "{} give the boxes first, then the answer",
+    "{} show with boxes what you look at, then answer", "find the objects in question, then answer: {}",
+    "answer with the boxes of what you look at: {}", "{} ground the objects first, then answer",
+)  # fmt: skip
+NOTHING_FOUND = "nothing like that is there"
 
 SIZE_WORDS = {
     "small": ("small", "small", "little", "tiny"),

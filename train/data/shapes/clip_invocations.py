@@ -1,0 +1,219 @@
+"""Requests on clips that need a specialist, each answered with text and a structured invocation (paper Table 14).
+
+As with pictures, an instruction names what the user named, often less than what is meant ("segmentation: object"); the
+condition text says all of it, and the signal embedding has to carry it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from train.data.shapes import captions, clip_captions, clip_edits, clip_requests, clip_words, drawing, wording
+from train.data.shapes.clip_animate import animate
+from train.data.shapes.clip_edits import ClipEdit
+from train.data.shapes.clip_exchanges import groundings, track_target
+from train.data.shapes.clip_referring import ClipReferring, expression
+from train.data.shapes.exchanges import BoolMask, Exchange
+from train.data.shapes.motion import MAX_HIDDEN
+from train.data.shapes.render_clip import Footage, film, render_clip
+from vitron.invocation import format_invocation
+from vitron.types import Grounding, Invocation, Module
+
+Rng = np.random.Generator
+
+
+def track_text(clip_film: Footage, rng: Rng) -> Exchange | None:
+    """Segment in every frame what an expression means."""
+    found = expression(clip_film.clip, rng)
+    if found is None:
+        return None
+    if rng.random() < 0.75:
+        user = wording.command(clip_words.SEGMENT, rng, what=found.text)
+    else:
+        user = wording.polish(wording.pick(clip_words.SEGMENT_TERSE, rng).format(found.text), rng)
+    return _segmentation(clip_film, rng, user, found.target, found.noun)
+
+
+def track_mark(clip_film: Footage, rng: Rng) -> Exchange:
+    """Segment in every frame what was drawn on in one of them ("mark_frame")."""
+    i = int(rng.integers(len(clip_film.clip.movers)))
+    what, noun = _marked(clip_film, i, rng)
+    frame = mark_frame(clip_film, i, rng)
+    user = wording.command(clip_words.SEGMENT, rng, what=what)
+    made = _segmentation(clip_film, rng, user, i, noun, groundings(clip_film, i))
+    target = {**made.target, "mark_frame": frame}
+    return dataclasses.replace(made, marks=((0, mark(clip_film, i, frame, rng)),), target=target)
+
+
+def generate(clip_film: Footage, rng: Rng) -> Exchange:
+    """Make a video from a description alone."""
+    relative = bool(rng.integers(2))
+    asked = clip_requests.ask(clip_film.clip, rng, relative=relative)
+    patterns = clip_words.GENERATE if relative else clip_words.GENERATE_SENTENCE
+    return Exchange(
+        user=wording.polish(wording.pick(patterns, rng).format(asked.text), rng),
+        assistant=_reply(wording.pick(clip_words.GENERATE_REPLIES, rng), Module.VIDEO_GENERATION, asked.text),
+        images=(),
+        invokes=True,
+        condition_text=asked.canonical,
+        target={**asked.target, "clip": clip_film.frames},
+    )
+
+
+def image_to_video(rng: Rng, split: str, frames: int) -> Exchange | None:
+    """Make a video that begins with a picture, in which an object, named or drawn on, starts to move."""
+    made = animate(rng, split, frames)
+    if made is None:
+        return None
+    clip_film, i = film(made.clip), made.index
+    mover = clip_film.clip.movers[i]
+    toward = wording.pick(clip_words.TOWARD_SPOKEN[mover.path.direction], rng)
+    marks: tuple[tuple[int, BoolMask], ...] = ()
+    if rng.random() < 0.35:
+        what, noun = _marked(clip_film, i, rng)
+        marks = ((0, mark(clip_film, i, 0, rng)),)
+    else:
+        what, noun = made.said, made.noun
+    action = clip_captions.action(clip_film.clip, mover)
+    text = wording.pick(clip_words.ANIMATE_REPLIES, rng).format(noun)
+    wanted = [clip_requests.required(each) for each in clip_film.clip.movers]
+    return Exchange(
+        user=wording.polish(wording.pick(clip_words.ANIMATE, rng).format(what=what, toward=toward), rng),
+        assistant=_reply(text, Module.VIDEO_GENERATION, f"{noun} {action}"),
+        images=(clip_film.frames[0],),
+        marks=marks,
+        invokes=True,
+        condition_text=f"{captions.full_description(made.scene, i)} {action}",
+        target={
+            "clip": clip_film.frames,
+            "index": i,
+            "direction": mover.path.direction,
+            "required": wanted,
+            "background": clip_film.clip.background.color,
+            "exact": True,
+        },
+    )
+
+
+def edit(clip_film: Footage, rng: Rng, split: str) -> Exchange | None:
+    """Change a video as told; the object to be changed is named or drawn on."""
+    made = clip_edits.edit(clip_film, rng, split)
+    if made is None:
+        return None
+    if made.target is None:
+        return _edit_exchange(clip_film, rng, made, "", "", "")
+    full = f"the {clip_captions.full_description(clip_film, made.target)}"
+    if rng.random() < 0.4:
+        what, noun = _marked(clip_film, made.target, rng)
+        frame = mark_frame(clip_film, made.target, rng)
+        exchange = _edit_exchange(clip_film, rng, made, what, f"the {noun}", full, groundings(clip_film, made.target))
+        marks = ((0, mark(clip_film, made.target, frame, rng)),)
+        return dataclasses.replace(exchange, marks=marks, target={**exchange.target, "mark_frame": frame})
+    found: ClipReferring | None = expression(clip_film.clip, rng, made.target)
+    if found is None:
+        return None
+    return _edit_exchange(clip_film, rng, made, found.text, f"the {found.noun}", full)
+
+
+def mark(clip_film: Footage, i: int, frame: int, rng: Rng) -> BoolMask:
+    """A user's drawing on a mover in a frame, as a mask [H, W]."""
+    visible = clip_film.masks[i, frame]
+    return drawing.rasterize(drawing.draw(visible, rng), *visible.shape)
+
+
+def mark_frame(clip_film: Footage, i: int, rng: Rng) -> int:
+    """A frame in which a mover can be drawn on: it is hardly hidden. Often the first such frame."""
+    whole = np.maximum(clip_film.amodal[i].sum(axis=(1, 2)), 1)
+    shown = clip_film.masks[i].sum(axis=(1, 2)) / whole
+    frames = np.flatnonzero(clip_film.seen[i] & (shown >= 1.0 - MAX_HIDDEN))
+    if not len(frames):
+        frames = np.flatnonzero(clip_film.seen[i])
+    return int(frames[0] if rng.random() < 0.4 else rng.choice(frames))
+
+
+_INSTRUCTIONS: dict[str, str] = {
+    "recolor": "make {what} {color}",
+    "remove": "remove {what}",
+    "replace": "replace {what} with {new}",
+    "background": "make the background {color}",
+    "add": "add {new}",
+}
+_PATTERNS: dict[str, tuple[str, ...]] = {
+    "recolor": clip_words.RECOLOR,
+    "remove": clip_words.REMOVE,
+    "replace": clip_words.REPLACE,
+    "background": clip_words.BACKGROUND,
+    "add": clip_words.ADD,
+}
+
+
+def _edit_exchange(
+    clip_film: Footage,
+    rng: Rng,
+    made: ClipEdit,
+    what: str,
+    named: str,
+    full: str,
+    regions: Sequence[Grounding] = (),
+) -> Exchange:
+    """Join an edit with its wording: `what` is said, `named` is in the instruction, `full` in the condition."""
+    pattern = _INSTRUCTIONS[made.kind]
+    after = render_clip(made.clip)
+    return Exchange(
+        user=wording.command(_PATTERNS[made.kind], rng, what=what, **made.words),
+        assistant=_reply(
+            wording.pick(clip_words.EDIT_REPLIES, rng),
+            Module.VIDEO_EDITING,
+            pattern.format(what=named, **made.words),
+            regions,
+        ),
+        invokes=True,
+        condition_text=pattern.format(what=full, **made.words),
+        target={
+            "kind": made.kind,
+            "clip": after,
+            "changed": clip_edits.changed_pixels(clip_film.frames, after),
+            "index": made.target,
+            "result": made.result,
+            "required": [clip_requests.required(mover) for mover in made.clip.movers],
+            "background": made.clip.background.color,
+            "exact": True,
+        },
+    )
+
+
+def _segmentation(
+    clip_film: Footage, rng: Rng, user: str, i: int, noun: str, regions: Sequence[Grounding] = ()
+) -> Exchange:
+    text = wording.pick(clip_words.SEGMENT_REPLIES, rng).format(noun)
+    return Exchange(
+        user=user,
+        assistant=_reply(text, Module.VIDEO_SEGMENTATION, noun, regions),
+        invokes=True,
+        condition_text=clip_captions.full_description(clip_film, i),
+        target=track_target(clip_film, i),
+    )
+
+
+_VERBS: dict[Module, str] = {
+    Module.VIDEO_SEGMENTATION: "segmentation",
+    Module.VIDEO_GENERATION: "generation",
+    Module.VIDEO_EDITING: "edit",
+}
+
+
+def _reply(text: str, module: Module, what: str, regions: Sequence[Grounding] = ()) -> str:
+    """The assistant's words followed by the structured invocation."""
+    invocation = Invocation(module=module, instruction=f"{_VERBS[module]}: {what}", regions=tuple(regions))
+    return f"{text} {format_invocation(invocation)}"
+
+
+def _marked(clip_film: Footage, i: int, rng: Rng) -> tuple[str, str]:
+    """What a user says who has drawn on a mover, and the noun in it: "object", its shape, or colour and shape."""
+    looks = clip_film.clip.movers[i].looks
+    noun = ("object", "object", looks.shape, captions.name(looks))[int(rng.integers(4))]
+    options = wording.MARKED_ANY if noun == "object" else wording.MARKED_NOUN
+    return wording.pick(options, rng).format(noun), noun

@@ -1,0 +1,15 @@
+"""Every dialogue of the Shapes world by task name, on pictures and on clips."""
+
+from __future__ import annotations
+
+from train.data.sample import Sample
+from train.data.shapes import clip_dialogues, dialogues
+
+TASKS: tuple[str, ...] = (*dialogues.TASKS, *clip_dialogues.TASKS)
+
+
+def build(task: str, split: str, index: int, seed: int = 0) -> Sample:
+    """Return the sample number `index` of a task; always the same one."""
+    if task in clip_dialogues.TASKS:
+        return clip_dialogues.build(task, split, index, seed)
+    return dialogues.build(task, split, index, seed)
