@@ -7,9 +7,32 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def language_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean next-token loss of logits `[K, V]` and token ids `[K]`."""
-    return F.cross_entropy(logits.float(), targets)
+def language_loss(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return the mean next-token loss of logits `[K, V]` and token ids `[K]`.
+
+    Args:
+        weights: `[K]`, for a weighted mean.
+    """
+    if weights is None:
+        return F.cross_entropy(logits.float(), targets)
+    losses = F.cross_entropy(logits.float(), targets, reduction="none")
+    return (losses * weights).sum() / weights.sum()
+
+
+def answer_weights(labels: Tensor, ignore: int) -> Tensor:
+    """Return a weight for each labelled token that makes all answers of a batch count the same, `[K]`.
+
+    A mean over tokens lets long captions drown answers of one word: in a conversation of both, "yes" had a fiftieth of
+    the weight of a grounded caption.
+
+    Args:
+        labels: `[B, T]`; an answer is a run of labels other than `ignore`. K leaves out the first column, which no
+            token predicts.
+    """
+    wanted = labels[:, 1:] != ignore
+    starts = wanted & ~F.pad(wanted, (1, 0))[:, :-1]
+    answers = starts.flatten().long().cumsum(0)[wanted.flatten()] - 1
+    return 1.0 / answers.bincount()[answers].float()
 
 
 def condition_distance(projected: Tensor, states: Tensor, mask: Tensor) -> Tensor:

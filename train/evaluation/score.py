@@ -19,6 +19,7 @@ from vitron.evaluation.generation import ContentMatch
 from vitron.evaluation.segmentation import Overlap
 from vitron.evaluation.table import Row
 from vitron.media import decode_image
+from vitron.types import Module
 
 VOCABULARY = {"size": tuple(SIZES), "color": tuple(COLORS), "shape": SHAPES}
 _PROMPTS = {
@@ -221,7 +222,9 @@ def _module(found: Sequence[Case]) -> Scores:
 def _invocation(found: Sequence[Case]) -> Scores:
     """Score what is written, whether or not the specialist succeeds with it."""
     asked = [(c.record, e) for c in found if (e := expected_invocation(c.sample))]
-    boxes = [(r.regions[0] if r.regions else None, e.regions[0].box) for r, e in asked if e.regions]
+    # A planned layout is one of many right ones; only what is to be found has a right box.
+    found_boxes = [(r, e) for r, e in asked if e.regions and e.module is Module.IMAGE_SEGMENTATION]
+    boxes = [(r.regions[0] if r.regions else None, e.regions[0].box) for r, e in found_boxes]
     result = {
         "parse_rate": _share([r.module is not None for r, _ in asked]),
         "instruction_match": _share([r.instruction == e.instruction for r, e in asked]),

@@ -116,9 +116,7 @@ class Gligen(nn.Module):
         """Build one with random weights."""
         return cls(
             config,
-            denoiser=GligenDenoiser.from_config(
-                config.unet, max_objects=config.max_objects, fuser_fraction=config.fuser_fraction
-            ),
+            denoiser=GligenDenoiser.from_config(config),
             codec=LatentCodec.from_config(config.vae),
             text=TextCondition.from_config(config.text, tokenizer),
             projection=_projection(config, signal_width),

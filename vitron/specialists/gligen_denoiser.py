@@ -8,14 +8,15 @@ Shapes: B rows, T condition tokens, D condition width, N grounding slots, C late
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
+from vitron.config import GligenConfig
+from vitron.diffusion.positions import PositionedConv2d
 from vitron.diffusion.request import Kept
 from vitron.types import Box
 
@@ -63,10 +64,25 @@ class GligenDenoiser(nn.Module):
         self.signal_segment = nn.Parameter(torch.zeros(int(unet.config["cross_attention_dim"])))
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], *, max_objects: int, fuser_fraction: float) -> GligenDenoiser:
-        """Build one with random weights from keyword arguments of `UNet2DConditionModel`."""
-        unet = UNet2DConditionModel(**config)
-        return cls(unet, max_objects=max_objects, fuser_fraction=fuser_fraction)
+    def from_config(cls, config: GligenConfig) -> GligenDenoiser:
+        """Build one with random weights."""
+        unet = UNet2DConditionModel(**config.unet)
+        if config.position_bands:
+            unet.conv_in = PositionedConv2d(unet.conv_in, config.position_bands)
+        return cls(unet, max_objects=config.max_objects, fuser_fraction=config.fuser_fraction)
+
+    @torch.no_grad()
+    def open_gates(self) -> None:
+        """Let boxes act from the first step of training: tanh(1) of the gated attention, tanh(0.5) of its feed-forward.
+
+        GLIGEN starts at 0 so as not to disturb a trained generator. One that is trained from scratch has nothing to
+        lose, and behind a closed gate the boxes hardly learn.
+        """
+        for name, value in self.unet.named_parameters():
+            if name.endswith("fuser.alpha_attn"):
+                value.fill_(1.0)
+            elif name.endswith("fuser.alpha_dense"):
+                value.fill_(0.5)
 
     @property
     def latent_channels(self) -> int:
