@@ -18,8 +18,8 @@ from pathlib import Path
 
 import torch
 
+from train.data.layout import messages
 from train.data.shapes.dialogues import build
-from train.recipes.language import messages
 from vitron.llm.engine import Engine, EngineConfig, GenerationRequest, SamplingParams
 from vitron.model import Vitron
 

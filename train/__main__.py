@@ -4,10 +4,13 @@
     python -m train clip --name my-clip                    one recipe, in this process (or under torchrun)
     python -m train decoder --name d1 --workers 1:4        the same on Ray, elastic between 1 and 4 workers
     python -m train all --preset tiny --budget 0.02        the whole chain, two percent of its steps
-    python -m train resize --name d1 --workers 2           ask a run on Ray for another number of workers
+    python -m train resize --name d1 --workers 2           give a run on Ray another number of workers
+    python -m train stop --name d1                         stop a run on Ray, as Ctrl-C does where it was started
+    python -m train ship --start runs/synergy --out DIR    gather a chain of runs into one folder of weights
 
-A run is the folder STORAGE/NAME: the same command again goes on from its newest checkpoint. It is a folder of weights
-as well: `python -m deployments serve --weights STORAGE/NAME` serves it, and `--start STORAGE/NAME` trains on from it.
+A run is the folder STORAGE/NAME: the same command again goes on from its newest checkpoint, in this process or on Ray.
+It is a folder of weights as well: `python -m deployments serve --weights STORAGE/NAME` serves it, and
+`--start STORAGE/NAME` trains on from it. Ctrl-C and SIGTERM end a run at the next step's boundary, after a checkpoint.
 """
 
 from __future__ import annotations
@@ -18,11 +21,17 @@ from pathlib import Path
 
 import torch
 
-from train.progress import TRACKERS
+from train.recipe import NotForPreset
 from train.recipes import CHAIN, find
+from train.saver import open_run
+from train.session import Run, train_here
 from train.settings import Settings
-from train.trainer import train_here
-from vitron.weights import Weights, open_weights
+from train.ship import ship
+from train.stopping import Interrupted
+from train.trackers import TRACKERS, check_trackers
+
+INTERRUPTED = 130
+"""Exit status after a second Ctrl-C."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,12 +42,13 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "recipe",
         metavar="RECIPE",
-        help=f"list, all, resize, package.module:function, or one of: {', '.join(CHAIN)}",
+        help=f"list, all, resize, stop, ship, package.module:function, or one of: {', '.join(CHAIN)}",
     )
     made.add_argument("--preset", default="tiny", help="whose configuration to train (default: tiny)")
     made.add_argument("--name", help="name of the run (default: the recipe's)")
     made.add_argument("--storage", default="runs", help="folder or fsspec URL of all runs (default: runs)")
     made.add_argument("--start", help="weights to start from: a folder, or a run (default: the preset's own)")
+    made.add_argument("--out", help="ship: the folder that is written, such as vitron/assets/tiny")
     made.add_argument("--workers", help="on Ray: a number or MIN:MAX (default: this process, without Ray)")
     made.add_argument("--gpus", type=float, default=0.0, help="GPUs of a Ray worker (default: 0, one CPU)")
     made.add_argument("--budget", type=float, default=1.0, help="factor on the number of steps (default: 1)")
@@ -55,34 +65,56 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         return _run(args)
-    except (ValueError, FileNotFoundError, ModuleNotFoundError, FloatingPointError) as error:
+    except (ValueError, OSError, ModuleNotFoundError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        return stop.status
+    except KeyboardInterrupt:
+        print("stopped at once; the same command goes on from the last checkpoint", file=sys.stderr)
+        return INTERRUPTED
 
 
 def _run(args: argparse.Namespace) -> int:
     if args.recipe == "list":
         for name in CHAIN:
-            recipe = find(name, args.preset)
-            print(f"{name:<18}{recipe.settings.steps:>7} steps  {recipe.about}")
+            print(f"{name:<18}{_described(name, args.preset)}")
         return 0
-    if args.recipe == "resize":
-        return _resize(args)
-    start = open_weights(args.preset, args.start)
+    if args.recipe in ("resize", "stop"):
+        return _ask(args)
+    if args.recipe == "ship":
+        return _ship(args)
     if args.recipe != "all":
-        _train(args, args.recipe, args.name or args.recipe, start)
+        _train(args, args.recipe, args.name or args.recipe.replace(":", "."), args.start)
         return 0
     # Each recipe starts from what the one before it ended with.
+    start = args.start
     for name in CHAIN:
+        try:
+            find(name, args.preset)
+        except NotForPreset as reason:
+            print(f"{name}: left out: {reason}")
+            continue
         start = _train(args, name, f"{args.name}-{name}" if args.name else name, start)
-    print(f"done: python -m deployments serve --weights {start.folder}")
+    print(f"done: python -m deployments serve --weights {start}")
     return 0
 
 
-def _train(args: argparse.Namespace, name: str, run: str, start: Weights) -> Weights:
-    """Train one recipe to its end and return its weights."""
+def _described(name: str, preset: str) -> str:
+    try:
+        recipe = find(name, preset)
+    except NotForPreset as reason:
+        return f"{'no':>7} steps  {reason}"
+    return f"{recipe.settings.steps:>7} steps  {recipe.about}"
+
+
+def _train(args: argparse.Namespace, name: str, run: str, start: str | None) -> str:
+    """Train one recipe to its end and return where its weights are."""
     settings = settings_of(name, args)
     trackers = tuple(dict.fromkeys([] if args.no_track else ["tensorboard", *args.track]))
+    check_trackers(trackers)
+    url = f"{args.storage.rstrip('/')}/{run}"
     if args.workers:
         from train import on_ray  # Ray is not needed to train in one process, and may not be there
 
@@ -92,18 +124,17 @@ def _train(args: argparse.Namespace, name: str, run: str, start: Weights) -> Wei
             resources={"GPU": args.gpus} if args.gpus else {"CPU": 1.0},
         )
         on_ray.fit(name, args.preset, start, settings, cluster, run, trackers=trackers)
-    else:
-        if not torch.cuda.is_available():
-            torch.set_num_threads(1)  # two processes on two cores beat one on two (measured)
-        recipe = find(name, args.preset)
-        train_here(recipe, start, settings, f"{args.storage.rstrip('/')}/{run}", trackers=trackers)
-    return open_weights(args.preset, Path(args.storage) / run)
+        return url
+    if not torch.cuda.is_available():
+        torch.set_num_threads(1)  # two processes on two cores beat one on two (measured)
+    train_here(Run(run, find(name, args.preset), settings, url, start, trackers))
+    return url
 
 
 def settings_of(name: str, args: argparse.Namespace) -> Settings:
     """Return a recipe's settings with the command line's changes."""
     pairs = [text.partition("=") for text in args.set]
-    wrong = [name for name, equals, _ in pairs if not equals]
+    wrong = [field for field, equals, _ in pairs if not equals]
     if wrong:
         raise ValueError(f"set: got {wrong[0]!r}, expected FIELD=VALUE")
     changes = {field: value for field, _, value in pairs}
@@ -118,14 +149,28 @@ def workers_of(text: str) -> int | tuple[int, int]:
     return (int(low), int(high)) if colon else int(low)
 
 
-def _resize(args: argparse.Namespace) -> int:
-    from train import on_ray
+def _ship(args: argparse.Namespace) -> int:
+    if not args.start or not args.out:
+        raise ValueError("ship: --start and --out are needed")
+    revision = ship(open_run(args.preset, args.start), Path(args.out))
+    size = sum(path.stat().st_size for path in Path(args.out).rglob("*.safetensors"))
+    print(f"{args.out}: revision {revision}, {size / 1e6:.1f} MB of weights")
+    return 0
 
-    if not args.name or not args.workers:
-        raise ValueError("resize: --name and --workers are needed")
-    wanted = workers_of(args.workers)
-    on_ray.resize(args.name, wanted if isinstance(wanted, int) else None)
-    print(f"{args.name}: asked for {args.workers} workers")
+
+def _ask(args: argparse.Namespace) -> int:
+    from train import ray_control
+
+    if not args.name:
+        raise ValueError(f"name: {args.recipe} needs the --name of a run")
+    if args.recipe == "stop":
+        ray_control.ask(args.name, ray_control.STOP)
+        print(f"{args.name}: asked to stop at the next step's boundary")
+        return 0
+    if not args.workers:
+        raise ValueError("workers: resize needs --workers")
+    ray_control.ask(args.name, workers_of(args.workers))
+    print(f"{args.name}: asked for {args.workers} worker(s)")
     return 0
 
 

@@ -2,7 +2,7 @@
 
 Used for the matrices and convolutions of the small pre-training runs. On the Shapes autoencoder it reaches in
 1,200 pictures a PSNR that AdamW has not reached after 7,000. Vectors, embeddings, first and last layers stay
-with AdamW: see `split_parameters`.
+with AdamW (`train.optimizers`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from train.divided import divided_as, gathered
 from train.precision import has_bfloat16
 
 # Quintic iteration whose slope at zero is large: five rounds bring all singular values near one.
@@ -54,24 +55,10 @@ class Muon(torch.optim.Optimizer):
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(grad)
         state["momentum"].lerp_(grad, 1.0 - momentum)
-        update = orthogonalize(grad.lerp(state["momentum"], momentum).flatten(1))
+        grad = grad.lerp(state["momentum"], momentum)
+        # A matrix that is divided among workers is orthogonalised as a whole.
+        whole = gathered(grad)
+        update = orthogonalize(whole.flatten(1))
         # Tall matrices would otherwise change their outputs less than wide ones.
         scale = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
-        parameter.add_(update.view_as(parameter), alpha=-lr * scale)
-
-
-def split_parameters(module: nn.Module, adam_names: tuple[str, ...]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Return the parameters for Muon and those for AdamW.
-
-    Args:
-        module: What is trained; frozen parameters are left out.
-        adam_names: Matrices whose name contains one of these go to AdamW as well (first and last
-            layers, embeddings).
-    """
-    matrices, others = [], []
-    for name, parameter in module.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        inner = parameter.ndim > 1 and not any(part in name for part in adam_names)
-        (matrices if inner else others).append(parameter)
-    return matrices, others
+        parameter.add_(divided_as(update.view_as(whole), parameter), alpha=-lr * scale)

@@ -1,4 +1,4 @@
-"""Runs of the trainer on a Ray cluster: worker processes, storage, elasticity. The only file that knows Ray Train.
+"""Runs of the trainer on a Ray cluster: worker processes, restarts, elasticity. The only file that starts Ray Train.
 
 Two ways of changing the number of workers. With a range (`1:4`) Ray Train itself follows what the cluster has: a lost
 worker or node ends the group, and a new one starts from the last committed checkpoint. A voluntary change (`resize`)
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
+import threading
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,28 +18,31 @@ from typing import Any
 
 import ray
 import ray.train
-from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, UserCallback
+from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.util.metrics import Gauge
 
-from train.progress import Progress, open_trackers
+from train.ray_control import STOP, Wish, Workers, begin, connect
+from train.ray_failures import RunFailed, Verdict
 from train.recipes import find
-from train.saver import Write
+from train.saver import FolderSaver, open_run
+from train.session import Run, take_part
 from train.settings import Settings
-from train.trainer import Trainer
+from train.stopping import Interrupted, Signals
+from train.trackers import ENVIRONMENT
 from train.world import World
-from vitron.weights import Weights
 
-NAMESPACE = "vitron"
-POLL_SECONDS = 0.5
-"""How often rank 0 asks for the wanted number of workers."""
 KNOBS = {
-    # The defaults let a lost node stop training for over a minute: a placement that cannot come true is waited for, and
-    # a stored checkpoint is committed only when the controller looks.
+    # The defaults let a lost node stop training for over a minute: a placement that cannot come true is waited for.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "10",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-    "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",
 }
+"""Ray Train hands these from the driver's environment to its controller."""
+PLACEMENTS = 1
+"""Failed placements of a run of fixed size that are tried again before its driver reads the wanted size anew."""
+GROUP_SECONDS = 1800
+"""Longest wait of a worker for another one, as when rank 0 validates. A lost worker is noticed by its connection."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,134 +57,137 @@ class Cluster:
         resize_seconds: how often an elastic run looks whether it could be larger.
     """
 
-    workers: int | tuple[int, int]
+    workers: Workers
     resources: Mapping[str, float] = field(default_factory=lambda: {"CPU": 1.0})
     storage: str = "runs"
     failures: int = -1
     resize_seconds: float = 30.0
 
 
-@ray.remote(num_cpus=0, max_restarts=-1)
-class Size:
-    """How many workers a run should have; None: whatever the cluster has."""
+def check_workers(settings: Settings, workers: Workers) -> None:
+    """Refuse a number or range of workers that cannot share a step.
 
-    def __init__(self) -> None:
-        self._wanted: int | None = None
-
-    def set(self, workers: int | None) -> None:
-        """Ask for a number of workers."""
-        self._wanted = workers
-
-    def wanted(self) -> int | None:
-        """Return what was asked for."""
-        return self._wanted
-
-
-class RaySaver:
-    """Checkpoints through Ray Train's report, which stores them and tells the controller."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-
-    def latest(self) -> Path | None:
-        """Fetch the checkpoint that Ray resumes from."""
-        held = ray.train.get_checkpoint()
-        if held is None:
-            return None
-        return Path(held.to_directory(tempfile.mkdtemp(prefix="vitron-checkpoint-")))
-
-    def save(self, step: int, write: Write, metrics: Mapping[str, float], score: float | None) -> None:
-        """Write in rank 0 and report in all; returns when it is stored, which is before it is committed."""
-        name = f"step-{step:08d}"
-        # Without a score yet the checkpoint must still rank: below every validated one.
-        values = {**metrics, "score": score if score is not None else float("-inf")}
-        if not self.world.first:
-            ray.train.report(values, checkpoint_dir_name=name)
-            return
-        with tempfile.TemporaryDirectory(prefix="vitron-checkpoint-") as scratch:
-            folder = Path(scratch) / "checkpoint"
-            write(folder)
-            ray.train.report(values, checkpoint=Checkpoint.from_directory(folder), checkpoint_dir_name=name)
-
-
-class Committed(UserCallback):
-    """Points the run's file `latest` at a checkpoint once the controller has committed it."""
-
-    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Checkpoint | None) -> None:
-        """Called in the controller, after its checkpoint manager."""
-        if checkpoint is None:
-            return
-        path = Path(checkpoint.path)
-        files = checkpoint.filesystem
-        with files.open_output_stream(str(path.parent / ".latest")) as stream:
-            stream.write(path.name.encode())
-        files.move(str(path.parent / ".latest"), str(path.parent / "latest"))
+    Raises:
+        ValueError: one of the numbers does not fit the micro-batches; DeepSpeed with a range.
+    """
+    if isinstance(workers, int):
+        settings.check_workers(workers)
+        return
+    if settings.strategy == "deepspeed":
+        raise ValueError(f"workers: got {workers[0]}:{workers[1]} with deepspeed, expected one number")
+    for number in range(workers[0], workers[1] + 1):
+        settings.check_workers(number)
 
 
 def fit(
     recipe: str,
     preset: str,
-    weights: Weights,
+    start: str | None,
     settings: Settings,
     cluster: Cluster,
     name: str,
     *,
     trackers: tuple[str, ...] = (),
     say: Callable[[str], None] = print,
-) -> Path:
-    """Train a recipe on the cluster to its end and return the folder of its checkpoints.
+) -> None:
+    """Train a recipe on the cluster to its end.
 
     Connects to the cluster of `RAY_ADDRESS`, or starts one on this machine. A run of the same name and storage goes on
     from its newest checkpoint.
+
+    Args:
+        recipe: name of a recipe, as `find` takes it; every worker makes it.
+        preset: whose configuration to train.
+        start: weights to start from, as `open_run` takes them; every worker must reach them.
+        settings: the numbers.
+        cluster: how to use the cluster.
+        name: of the run.
+        trackers: names of trackers beside the log.
+        say: takes what the driver has to say; lines of progress come from rank 0's own output.
+
+    Raises:
+        ValueError: no such recipe, the run is under way already, or so many workers cannot share a step.
+        FileNotFoundError: there is nothing to start from.
+        Interrupted: Ctrl-C, SIGTERM or `stop` came; a checkpoint was written.
+        Exception: the recipe's own error, as a worker raised it.
     """
-    os.environ.update({knob: os.environ.get(knob, value) for knob, value in KNOBS.items()})
-    if not ray.is_initialized():
-        ray.init(namespace=NAMESPACE, log_to_driver=True, runtime_env={"env_vars": dict(KNOBS)})
-    size = Size.options(name=f"train-{name}", namespace=NAMESPACE, get_if_exists=True, lifetime="detached").remote()
+    # What can be refused here is not refused in every worker.
+    find(recipe, preset)
+    check_workers(settings, cluster.workers)
+    if start and "://" not in start:
+        open_run(preset, start)
+    for knob, value in KNOBS.items():
+        os.environ.setdefault(knob, value)
+    connect(cluster.workers)
+    control = begin(name)
+    folder = _location(f"{cluster.storage.rstrip('/')}/{name}")
+    saver = FolderSaver(folder, World())
     loop = {
         "recipe": recipe,
         "preset": preset,
-        "weights": str(weights.folder),
+        "start": _location(start) if start else None,
         "settings": asdict(settings),
         "name": name,
         "trackers": trackers,
-        "logs": str(Path(cluster.storage).absolute() / name) if "://" not in cluster.storage else "",
+        "folder": folder,
     }
     try:
-        while True:
-            wanted = ray.get(size.wanted.remote())
-            result = _trainer({**loop, "asked": wanted}, cluster, name, wanted or cluster.workers).fit()
-            if result.metrics and result.metrics["step"] >= settings.steps:
-                break
-            say(f"{name}: {result.metrics['step'] if result.metrics else 0} steps done, going on with another size")
+        with Signals() as signals:
+            while saver.step() < settings.steps:
+                wanted = ray.get(control.wanted.remote())
+                if wanted == STOP:
+                    raise Interrupted(name, saver.step(), signals.status)
+                workers = wanted or cluster.workers
+                say(f"{name}: {_text(workers)} worker(s) from step {saver.step()}")
+                trainer = _trainer({**loop, "known": wanted}, cluster, workers)
+                _submit(trainer, lambda: ray.get(control.ask.remote(STOP)), signals, say)
     finally:
-        ray.kill(size)
-    return Path(result.checkpoint.path) if result.checkpoint else Path(result.path)
+        ray.kill(control)
 
 
-def resize(name: str, workers: int | None) -> None:
-    """Ask a run for another number of workers; it follows at its next step's boundary.
+def _submit(trainer: TorchTrainer, stop: Callable[[], Any], signals: Signals, say: Callable[[str], None]) -> None:
+    """Run the trainer until it ends, for whatever reason but an error of the run.
 
-    Raises:
-        ValueError: no such run on this cluster.
+    It runs in a thread because in the main one Ray takes Ctrl-C as a wish to abort at once.
     """
-    if not ray.is_initialized():
-        ray.init(namespace=NAMESPACE)
-    try:
-        size = ray.get_actor(f"train-{name}", namespace=NAMESPACE)
-    except ValueError:
-        raise ValueError(f"name: no run {name!r} on this cluster") from None
-    ray.get(size.set.remote(workers))
+    errors: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            trainer.fit()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=target, daemon=True)
+    thread.start()
+    told = False
+    while thread.is_alive():
+        thread.join(0.2)
+        if signals() and not told:
+            told = True
+            say("stopping at the next step's boundary; again, to stop at once")
+            stop()
+    for error in errors:
+        cause = error.controller_failure if isinstance(error, ControllerError) else error
+        if isinstance(cause, RunFailed):
+            raise cause.args[0]
+        if not isinstance(cause, WorkerGroupStartupTimeoutError):
+            raise cause
+        say(f"the cluster has no room for {cause.num_workers} worker(s) yet")
 
 
-def _trainer(loop: dict[str, Any], cluster: Cluster, name: str, workers: int | tuple[int, int]) -> TorchTrainer:
+def _trainer(loop: dict[str, Any], cluster: Cluster, workers: Workers) -> TorchTrainer:
+    settings = Settings(**loop["settings"])
+    check_workers(settings, workers)
     elastic = isinstance(workers, tuple)
-    kept = loop["settings"]["keep"]
-    storage = cluster.storage if "://" in cluster.storage else str(Path(cluster.storage).absolute())
+    folder = Path(loop["folder"])
+    # Ray only leaves a marker file there: checkpoints are `FolderSaver`'s.
+    own = folder.parent if "://" not in loop["folder"] else Path(tempfile.gettempdir()) / "vitron-ray-train"
+    keys = {key: value for key, value in os.environ.items() if key.startswith(ENVIRONMENT)}
     return TorchTrainer(
         work,
         train_loop_config=loop,
-        torch_config=TorchConfig(timeout_s=300),
+        torch_config=TorchConfig(timeout_s=GROUP_SECONDS),
         scaling_config=ScalingConfig(
             num_workers=workers,
             resources_per_worker=dict(cluster.resources),
@@ -188,15 +195,15 @@ def _trainer(loop: dict[str, Any], cluster: Cluster, name: str, workers: int | t
             elastic_resize_monitor_interval_s=cluster.resize_seconds,
         ),
         run_config=RunConfig(
-            name=name,
-            storage_path=storage,
+            name=folder.name,
+            storage_path=str(own),
             # A placement that failed is tried again at another size if the run is elastic; a fixed one gives up, so
             # that the driver can read the wanted size again.
-            failure_config=FailureConfig(max_failures=cluster.failures, controller_failure_limit=-1 if elastic else 3),
-            checkpoint_config=CheckpointConfig(
-                num_to_keep=kept, checkpoint_score_attribute="score", checkpoint_score_order="max"
+            failure_config=FailureConfig(
+                max_failures=cluster.failures, controller_failure_limit=-1 if elastic else PLACEMENTS
             ),
-            callbacks=[Committed()],
+            callbacks=[Verdict(loop["folder"])],
+            worker_runtime_env={"env_vars": keys} if keys and loop["trackers"] else None,
         ),
     )
 
@@ -209,39 +216,24 @@ def work(loop: dict[str, Any]) -> None:
         torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
     context = ray.train.get_context()
     world = World(rank=context.get_world_rank(), size=context.get_world_size(), device=ray.train.torch.get_device())
-    settings = Settings(**loop["settings"])
-    folder = Path(loop["logs"] or tempfile.mkdtemp(prefix="vitron-run-"))
-    trackers = open_trackers(loop["trackers"], folder, loop["name"]) if world.first else []
-    progress = Progress(folder, world, settings.steps, [*trackers, *_gauges(world, loop["name"])], say=_print)
-    recipe = find(loop["recipe"], loop["preset"])
-    weights = Weights(Path(loop["weights"]))
-    job = recipe.build(weights, settings, world.device)
-    trainer = Trainer(recipe, job, settings, world, RaySaver(world), progress, base=loop["weights"])
-    trainer.run(leave=Wish(loop["name"], loop["asked"]) if world.first else lambda: False)
-    progress.close()
+    run = Run(
+        name=loop["name"],
+        recipe=find(loop["recipe"], loop["preset"]),
+        settings=Settings(**loop["settings"]),
+        url=loop["folder"],
+        start=loop["start"],
+        trackers=tuple(loop["trackers"]),
+    )
+    leave = Wish(loop["name"], loop["known"]) if world.first else lambda: False
+    try:
+        take_part(run, world, leave, gauges=lambda: [Gauges(loop["name"])])
+    except Exception:
+        # The controller passes errors on without their traceback.
+        traceback.print_exc()
+        raise
 
 
-class Wish:
-    """Tells whether a number of workers is wanted that is not the one this submission knew of."""
-
-    def __init__(self, run: str, known: int | None) -> None:
-        self._run, self._known = run, known
-        self._asked = 0.0
-
-    def __call__(self) -> bool:
-        """Ask, at most every half second; an actor that cannot be reached means that nothing changes."""
-        now = time.monotonic()
-        if now - self._asked < POLL_SECONDS:
-            return False
-        self._asked = now
-        try:
-            actor = ray.get_actor(f"train-{self._run}", namespace=NAMESPACE)
-            return bool(ray.get(actor.wanted.remote(), timeout=5) != self._known)
-        except (ValueError, ray.exceptions.RayError):
-            return False
-
-
-class _Gauges:
+class Gauges:
     """Progress as Prometheus gauges, which Ray's agent exports as `ray_vitron_train_<name>`."""
 
     def __init__(self, run: str) -> None:
@@ -250,11 +242,12 @@ class _Gauges:
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Set the gauges of a record."""
         for name, value in {"step": float(step), **values}.items():
-            clean = "".join(c if c.isalnum() else "_" for c in name)
-            gauge = self._made.setdefault(
-                clean, Gauge(f"vitron_train_{clean}", description="Progress of a training run", tag_keys=("run",))
-            )
-            gauge.set(value, tags={"run": self._run})
+            clean = "".join(c if c.isalnum() else "_" for c in name.removeprefix("train/"))
+            if clean not in self._made:
+                self._made[clean] = Gauge(
+                    f"vitron_train_{clean}", description="Progress of a training run", tag_keys=("run",)
+                )
+            self._made[clean].set(value, tags={"run": self._run})
 
     def picture(self, step: int, path: Path) -> None:
         """Pictures are no metrics."""
@@ -263,9 +256,10 @@ class _Gauges:
         """Nothing is held back."""
 
 
-def _gauges(world: World, run: str) -> list[_Gauges]:
-    return [_Gauges(run)] if world.first else []
+def _location(text: str) -> str:
+    """Return a folder as an absolute path, since workers have their own working directories, or a URL as it is."""
+    return text if "://" in text else str(Path(text).absolute())
 
 
-def _print(line: str) -> None:
-    print(line, flush=True)
+def _text(workers: Workers) -> str:
+    return str(workers) if isinstance(workers, int) else f"{workers[0]} to {workers[1]}"

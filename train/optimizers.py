@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from train.divided import divided_as
 from train.muon import Muon
 from train.recipe import Objective
 from train.settings import Settings
@@ -48,11 +49,16 @@ class Optimizers:
 
     def step(self, step: int) -> float:
         """Update with the gradients in place at the rates of a step; return the factor on the peak rates."""
+        factor = self.set_rates(step)
+        for optimizer in self.all:
+            optimizer.step()
+        return factor
+
+    def set_rates(self, step: int) -> float:
+        """Set the rates of a step; return the factor on the peak rates."""
         factor = schedule(self.settings, step)
         for group, peak in zip(self._groups(), self._peaks, strict=True):
             group["lr"] = peak * factor
-        for optimizer in self.all:
-            optimizer.step()
         return factor
 
     def clear(self) -> None:
@@ -70,10 +76,10 @@ class Optimizers:
         return found
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Put a saved state back in place.
+        """Put a saved state back in place, each tensor where and as its parameter is.
 
         Raises:
-            ValueError: it belongs to other parameters.
+            ValueError: it belongs to other parameters, or to another optimizer of them.
         """
         owners = {id(p): o for o in self.all for group in o.param_groups for p in group["params"]}
         names = dict(self.named)
@@ -81,7 +87,14 @@ class Optimizers:
             name, quantity = key.rsplit("/", 1)
             if name not in names:
                 raise ValueError(f"checkpoint: holds the optimizer's state of {name}, which this run does not train")
-            owners[id(names[name])].state[names[name]][quantity] = value
+            owner = owners[id(names[name])]
+            if (quantity == "momentum") != isinstance(owner, Muon):
+                raise ValueError(
+                    f"muon_lr: got {self.settings.muon_lr}, but {type(owner).__name__} cannot go on with the state "
+                    f"that {name} has in the checkpoint; a run's Muon cannot be switched on or off on the way"
+                )
+            # Counts of steps stay as they are: scalars on the CPU.
+            owner.state[names[name]][quantity] = divided_as(value, names[name]) if value.ndim else value
 
     def _groups(self) -> list[dict[str, Any]]:
         return [group for optimizer in self.all for group in optimizer.param_groups]

@@ -18,16 +18,7 @@ from train.world import World
 
 
 def numbers_of(step: int, micro_batches: int, world: World) -> range:
-    """Return the numbers of a step's micro-batches that one process computes.
-
-    Raises:
-        ValueError: there are more workers than micro-batches in a step.
-    """
-    if world.size > micro_batches:
-        raise ValueError(
-            f"workers: got {world.size}, expected at most {micro_batches}, the micro-batches of a step; "
-            f"a smaller micro_batch allows more"
-        )
+    """Return the numbers of a step's micro-batches that one process computes."""
     return range(step * micro_batches + world.rank, (step + 1) * micro_batches, world.size)
 
 
@@ -50,7 +41,7 @@ class MicroBatches(Dataset[Any]):
 def load(batches: Callable[[int], Any], numbers: Sequence[int], workers: int) -> Iterator[Any]:
     """Yield micro-batches in the order of `numbers`, prepared ahead by `workers` processes (0: by this one).
 
-    Every micro-batch draws from a generator of its own, so the number of workers does not change what it holds.
+    A micro-batch draws from a generator of its own, so the number of workers does not change what it holds.
     """
     if not workers:
         return (batches(number) for number in numbers)

@@ -22,6 +22,10 @@ from vitron.weights import Weights
 Losses = Mapping[str, Tensor]
 
 
+class NotForPreset(ValueError):
+    """A recipe has nothing to train in a preset: it uses a stock checkpoint there."""
+
+
 class Objective(nn.Module):
     """The parts that are trained, and the losses of a micro-batch as its forward pass.
 

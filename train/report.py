@@ -32,7 +32,7 @@ HEADLINES = (
     ("referring expressions, IoU ≥ 0.5", "rec", "acc_at_0_5"),
     ("referring segmentation, cIoU", "segmentation", "ciou"),
     ("region captions, all attributes", "region_caption", "all_attributes"),
-    ("generated pictures, all objects match", "image_generation", "all_match"),
+    ("generated pictures, all objects and places match", "image_generation", "all_and_layout_match"),
 )
 
 

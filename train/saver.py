@@ -1,91 +1,80 @@
-"""Where checkpoints go when there is no Ray: a folder of any fsspec file system.
+"""Where the checkpoints of a run are: folders on any fsspec file system, the same for every way of running.
 
-A checkpoint counts from the moment that the file `latest` names it: a process killed before leaves the old one whole.
+    STORAGE/NAME/step-00001200/   a checkpoint (train/checkpoint.py)
+    STORAGE/NAME/latest           the name of the newest one
+    STORAGE/NAME/best.json        the name of the one with the best validation, and its score
+
+A checkpoint is committed when `latest` names it, which is after all of it is stored: a process killed before leaves
+the old one whole. Ray's own way (`ray.train.report`) commits only when its controller looks next, so that a resize
+loses the newest checkpoint; it keeps a list that no other version of Ray reads, and knows no runs without Ray.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 import fsspec
+from safetensors import SafetensorError
 
 from train.world import World
+from vitron.weights import Weights, open_weights
 
 Write = Callable[[Path], None]
 
 
-class Saver(Protocol):
-    """Stores checkpoints of a run."""
-
-    def latest(self) -> Path | None:
-        """Return a local folder with the newest committed checkpoint; None before the first."""
-        ...
-
-    def save(self, step: int, write: Write, metrics: Mapping[str, float], score: float | None) -> None:
-        """Store what `write` writes. Called in every process; rank 0 writes."""
-        ...
-
-
 class FolderSaver:
-    """Checkpoints as folders `step-00001200` under a URL, with `latest` and `best.json` beside them."""
+    """Stores and finds the checkpoints of one run. Rank 0 writes."""
 
     def __init__(self, url: str, world: World, keep: int = 2) -> None:
+        """Open the folder of a run.
+
+        Args:
+            url: folder, or URL of a file system that fsspec knows.
+            world: who else takes part.
+            keep: newest checkpoints that are kept beside the best one.
+        """
         self.files, self.root = fsspec.core.url_to_fs(url)
+        self.local = "file" in _protocols(self.files)
         self.world, self.keep = world, keep
         if world.first:
             self.files.makedirs(self.root, exist_ok=True)
 
-    def latest(self) -> Path | None:
-        """Fetch the newest checkpoint, or return its own folder where that is local."""
+    def newest(self) -> str | None:
+        """Return the name of the newest committed checkpoint; None before the first."""
         path = f"{self.root}/latest"
-        if not self.files.exists(path):
-            return None
-        name = self.files.cat_file(path).decode().strip()
-        if "file" in _protocols(self.files):
-            return Path(self.root) / name
-        local = Path(tempfile.mkdtemp(prefix="vitron-checkpoint-"))
-        self.files.get(f"{self.root}/{name}", str(local), recursive=True)
-        found = local / name
-        return found if found.exists() else local
+        return self.files.cat_file(path).decode().strip() if self.files.exists(path) else None
 
-    def save(self, step: int, write: Write, metrics: Mapping[str, float], score: float | None) -> None:
-        """Write, move into place, then point `latest` at it; drop checkpoints that are neither new nor best."""
+    def step(self) -> int:
+        """Return the steps done at the newest committed checkpoint."""
+        name = self.newest()
+        return int(name.removeprefix("step-")) if name else 0
+
+    def latest(self) -> Path | None:
+        """Return a local folder with the newest committed checkpoint, the same one in every process."""
+        name = self.world.share(self.newest() if self.world.first else None)
+        return self._fetch(name) if name else None
+
+    def save(self, step: int, write: Write, score: float | None) -> None:
+        """Store what `write` writes into an empty folder and commit it; called in every process.
+
+        Raises:
+            OSError: it cannot be stored; what was committed before is as it was.
+        """
         if self.world.first:
             name = f"step-{step:08d}"
-            with tempfile.TemporaryDirectory(prefix="vitron-checkpoint-") as scratch:
-                folder = Path(scratch) / name
-                write(folder)
-                self._put(folder, name)
-            self._point("latest", name)
+            try:
+                self._store(name, write)
+                self._put("latest", name)
+            except (OSError, SafetensorError) as error:  # safetensors reports a full disk as an error of its own
+                raise OSError(f"checkpoint: cannot store {self.root}/{name}: {error}") from error
             self._rank(name, score)
             self._prune()
         self.world.barrier()
-
-    def _put(self, folder: Path, name: str) -> None:
-        partial, target = f"{self.root}/.partial-{name}", f"{self.root}/{name}"
-        for path in (partial, target):
-            if self.files.exists(path):
-                self.files.rm(path, recursive=True)
-        if "file" in _protocols(self.files):
-            shutil.copytree(folder, partial)
-            Path(partial).rename(target)
-        else:
-            self.files.put(str(folder) + "/", target, recursive=True)
-
-    def _point(self, name: str, text: str) -> None:
-        partial = f"{self.root}/.{name}"
-        self.files.pipe_file(partial, text.encode())
-        self.files.mv(partial, f"{self.root}/{name}")
-
-    def _rank(self, name: str, score: float | None) -> None:
-        best = self.best()
-        if score is not None and (best is None or score >= best[1]):
-            self._point("best.json", json.dumps({"checkpoint": name, "score": score}))
 
     def best(self) -> tuple[str, float] | None:
         """Return the name and score of the best checkpoint so far."""
@@ -95,12 +84,93 @@ class FolderSaver:
         held = json.loads(self.files.cat_file(path))
         return held["checkpoint"], held["score"]
 
+    def upload(self, file: Path) -> None:
+        """Keep a copy of a file beside the checkpoints where they are not on this machine."""
+        if self.world.first and not self.local:
+            self.files.put_file(str(file), f"{self.root}/{file.name}")
+
+    def download(self, file: Path) -> None:
+        """Fetch the copy of a file, if there is one and the checkpoints are not on this machine."""
+        path = f"{self.root}/{file.name}"
+        if self.world.first and not self.local and self.files.exists(path):
+            self.files.get_file(path, str(file))
+
+    def _fetch(self, name: str) -> Path:
+        if self.local:
+            return Path(self.root) / name
+        local = Path(tempfile.mkdtemp(prefix="vitron-checkpoint-")) / name
+        self.files.get(f"{self.root}/{name}/", f"{local}/", recursive=True)
+        return local
+
+    def _store(self, name: str, write: Write) -> None:
+        target = f"{self.root}/{name}"
+        # What a killed process left: half written here, or whole but never named by `latest`.
+        for path in (*self.files.glob(f"{self.root}/.partial-*"), target):
+            if self.files.exists(path):
+                self.files.rm(path, recursive=True)
+        if not self.local:
+            with tempfile.TemporaryDirectory(prefix="vitron-checkpoint-") as scratch:
+                folder = Path(scratch) / name
+                write(folder)
+                self.files.put(f"{folder}/", f"{target}/", recursive=True)
+            return
+        partial = Path(self.root) / f".partial-{name}"
+        try:
+            write(partial)
+            _flush(partial)
+            partial.rename(target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def _put(self, name: str, text: str) -> None:
+        """Replace a small file as a whole. Object stores do so by themselves."""
+        if not self.local:
+            self.files.pipe_file(f"{self.root}/{name}", text.encode())
+            return
+        partial = Path(self.root) / f".{name}"
+        partial.write_text(text)
+        _flush(partial)
+        partial.replace(Path(self.root) / name)
+
+    def _rank(self, name: str, score: float | None) -> None:
+        best = self.best()
+        if score is not None and (best is None or score >= best[1]):
+            self._put("best.json", json.dumps({"checkpoint": name, "score": score}))
+
     def _prune(self) -> None:
         names = sorted(Path(path).name for path in self.files.glob(f"{self.root}/step-*"))
         best = self.best()
         for name in names[: -self.keep]:
             if best is None or name != best[0]:
                 self.files.rm(f"{self.root}/{name}", recursive=True)
+
+
+def open_run(preset: str, location: str | None) -> Weights:
+    """Return weights to start from: a folder's, the newest checkpoint of a run (also by URL), or the preset's own.
+
+    Raises:
+        FileNotFoundError: there is nothing at that place.
+    """
+    if not location or "://" not in location:
+        weights = open_weights(preset, location)
+        if location and not weights.folder.is_dir():
+            raise FileNotFoundError(f"start: got {location!r}, expected a folder of weights or of a run")
+        return Weights(weights.folder.absolute())
+    saver = FolderSaver(location, World())
+    folder = saver.latest()
+    if folder is None:
+        raise FileNotFoundError(f"start: got {location!r}, which holds no checkpoint of a run")
+    return Weights(folder)
+
+
+def _flush(path: Path) -> None:
+    """Bring a file, or all files of a folder, to the disk, so that they survive a machine that stops."""
+    for file in [path, *path.rglob("*")] if path.is_dir() else [path]:
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _protocols(files: fsspec.AbstractFileSystem) -> tuple[str, ...]:

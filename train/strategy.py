@@ -1,99 +1,176 @@
-"""How several workers share a model: DDP by default, FSDP2 where it does not fit one device, or DeepSpeed ZeRO.
+"""How several workers share a model: DDP by default, FSDP2 where it does not fit one device (ZeRO: train/zero.py).
 
-A strategy turns losses of micro-batches into the gradient of the step: the mean over all of the step's micro-batches,
-whichever worker computed them.
+A strategy turns losses of micro-batches into the gradient of the step, which is the mean over all of the step's
+micro-batches, whichever worker computed them, and takes the step. It also puts divided tensors together and takes them
+apart, so that checkpoints look the same for all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, NamedTuple, Protocol
 
-import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from train.divided import gathered
 from train.optimizers import Optimizers
+from train.precision import autocast
 from train.recipe import Objective
 from train.settings import Settings
 from train.world import World
 
 
+class Stepped(NamedTuple):
+    """A step of the optimizer."""
+
+    norm: float
+    """Of the whole gradient, before it was clipped. Not finite: no step was taken."""
+    factor: float
+    """On the peak rates."""
+
+
 class Strategy(Protocol):
-    """Forward, backward and clipping of a step."""
+    """Forward, backward and step. Everything but `losses` and `backward` is called by all workers together."""
+
+    optimizers: Optimizers
+    together: bool
+    """Whether a forward pass needs all workers, outside of training too."""
+
+    def start(self) -> None:
+        """Begin, once the objective has the parameters that it starts from."""
+        ...
 
     def losses(self, batch: Any) -> Mapping[str, Tensor]:
-        """Run the objective on a micro-batch."""
+        """Run the objective on a micro-batch, in the run's precision."""
         ...
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
         """Add a micro-batch's gradient; `last` of this worker's in the step shares it among workers."""
         ...
 
-    def clip(self, optimizers: Optimizers, limit: float) -> float:
-        """Clip the gradient to a norm and return the norm it had."""
+    def unshared(self, last: bool) -> AbstractContextManager[object]:
+        """Return the context of a micro-batch's forward and backward."""
+        ...
+
+    def step(self, step: int) -> Stepped:
+        """Clip the gradient and take a step, unless the gradient is not finite."""
+        ...
+
+    def whole(self, tensor: Tensor) -> Tensor:
+        """Return a parameter, average or buffer, put together."""
+        ...
+
+    def optimizer_state(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the optimizers' state, put together, by "<name of parameter>/<quantity>"."""
+        ...
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Put an optimizers' state back in place; after `start`."""
+        ...
+
+    def outside(self) -> AbstractContextManager[object]:
+        """Return a context in which parts can be called one by one, as validation does."""
         ...
 
 
 class Replicated:
     """One process, or DDP."""
 
-    def __init__(self, objective: Objective, settings: Settings, world: World) -> None:
+    together = False
+
+    def __init__(self, objective: Objective, optimizers: Optimizers, settings: Settings, world: World) -> None:
+        self.optimizers = optimizers
+        self._settings, self._world = settings, world
         self._module: nn.Module = objective
-        self._scale = world.size / settings.micro_batches
         self._shared: DistributedDataParallel | None = None
-        if world.size > 1:
+
+    def start(self) -> None:
+        """Wrap the objective if there are other workers."""
+        if self._world.size > 1:
             # Not every micro-batch uses every part: a batch without pictures leaves the region encoder out.
-            self._shared = DistributedDataParallel(objective, find_unused_parameters=True, broadcast_buffers=False)
+            self._shared = DistributedDataParallel(
+                self._module, find_unused_parameters=True, forward_sync_buffers=False
+            )
             self._module = self._shared
-        self._alone: AbstractContextManager[object] = nullcontext()
 
     def losses(self, batch: Any) -> Mapping[str, Tensor]:
         """Run the objective."""
-        return dict(self._module(batch))
+        with autocast(self._settings.precision, self._world.device.type):
+            return dict(self._module(batch))
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
         """Add to the gradients; with the last micro-batch they are averaged over workers."""
-        (loss * self._scale).backward()
+        (loss * (self._world.size / self._settings.micro_batches)).backward()
 
     def unshared(self, last: bool) -> AbstractContextManager[object]:
         """Return a context in which gradients stay with this worker, unless it is the last micro-batch."""
-        return self._alone if last or self._shared is None else self._shared.no_sync()
+        return nullcontext() if last or self._shared is None else self._shared.no_sync()
 
-    def clip(self, optimizers: Optimizers, limit: float) -> float:
-        """Clip all parts together."""
-        return float(nn.utils.clip_grad_norm_(optimizers.parameters, limit))
+    def step(self, step: int) -> Stepped:
+        """Clip all parts together and step."""
+        norm = nn.utils.clip_grad_norm_(self.optimizers.parameters, self._settings.clip)
+        size = float(self.whole(norm))
+        return Stepped(size, self.optimizers.step(step) if math.isfinite(size) else 0.0)
+
+    def whole(self, tensor: Tensor) -> Tensor:
+        """Return the tensor."""
+        return tensor
+
+    def optimizer_state(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the optimizers' state."""
+        for name, value in self.optimizers.state().items():
+            yield name, self.whole(value)
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Put it back on the parameters' device, divided as they are."""
+        self.optimizers.load(state)
+
+    def outside(self) -> AbstractContextManager[object]:
+        """Return a context that changes nothing."""
+        return nullcontext()
 
 
-class Sharded:
+class Sharded(Replicated):
     """FSDP2: parameters, gradients and optimizer state are divided among the workers."""
 
-    def __init__(self, objective: Objective, settings: Settings, world: World) -> None:
-        if settings.micro_batches % world.size:
-            raise ValueError(
-                f"workers: got {world.size} with fsdp, expected a divisor of {settings.micro_batches}, the "
-                f"micro-batches of a step: every worker gathers the parameters in every forward pass"
-            )
-        self._scale = world.size / settings.micro_batches
-        self._module = objective
+    together = True
 
-    def losses(self, batch: Any) -> Mapping[str, Tensor]:
-        """Run the objective."""
-        return dict(self._module(batch))
-
-    def backward(self, loss: Tensor, *, last: bool) -> None:
-        """Add to the gradients."""
-        (loss * self._scale).backward()
+    def start(self) -> None:
+        """Nothing is left to do: `shard` changed the objective before the optimizers were made."""
 
     def unshared(self, last: bool) -> AbstractContextManager[object]:
         """Return a context that changes nothing: gradients are scattered at once, as they do not fit otherwise."""
         return nullcontext()
 
-    def clip(self, optimizers: Optimizers, limit: float) -> float:
-        """Clip all parts together."""
-        norm = nn.utils.clip_grad_norm_(optimizers.parameters, limit)
-        return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+    def whole(self, tensor: Tensor) -> Tensor:
+        """Gather a divided tensor."""
+        return gathered(tensor)
+
+    @contextmanager
+    def outside(self) -> Iterator[None]:
+        """Hold what belongs to no block in whole: only a call of the whole objective would gather it."""
+        self._module.unshard()  # type: ignore[operator]
+        yield
+        self._module.reshard()  # type: ignore[operator]
+
+
+def open_strategy(
+    objective: Objective, settings: Settings, world: World, rates: Mapping[str, float], adam_names: tuple[str, ...]
+) -> Strategy:
+    """Return the strategy of a run; a process on its own has nothing to share, whatever the settings say."""
+    settings.check_workers(world.size)
+    divided = settings.strategy if world.size > 1 else "ddp"
+    if divided == "fsdp":
+        shard(objective)
+    optimizers = Optimizers(objective, settings, rates, adam_names)
+    if divided == "deepspeed":
+        from train.zero import Zero  # an optional package
+
+        return Zero(objective, optimizers, settings, world)
+    return (Sharded if divided == "fsdp" else Replicated)(objective, optimizers, settings, world)
 
 
 def shard(objective: Objective) -> None:
@@ -109,14 +186,3 @@ def shard(objective: Objective) -> None:
 def _blocks(part: nn.Module) -> list[nn.Module]:
     """Return the repeated blocks of a part: they are gathered one at a time."""
     return [block for module in part.modules() if isinstance(module, nn.ModuleList) for block in module]
-
-
-def agree_on_norm(norm: float, losses: Mapping[str, float], step: int) -> None:
-    """Stop before the optimizer's step where a loss or gradient is not finite.
-
-    Raises:
-        FloatingPointError: with the losses of this worker. Gradients are shared, so that all workers stop.
-    """
-    if not torch.isfinite(torch.tensor(norm)):
-        shown = ", ".join(f"{name} {value}" for name, value in losses.items())
-        raise FloatingPointError(f"step {step}: the gradient's norm is {norm}; this worker's losses: {shown}")

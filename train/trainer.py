@@ -5,10 +5,10 @@ It knows neither Ray nor what is trained. The same loop runs in one process, und
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,14 @@ import torch
 from torch import Tensor
 
 from train import checkpoint
-from train.optimizers import Average, Optimizers, schedule
+from train.optimizers import Average, schedule
 from train.order import load, numbers_of, seed_of
-from train.precision import mixed_precision
-from train.progress import Meter, Progress, open_trackers
+from train.progress import Meter, Progress
 from train.recipe import Job, Recipe
-from train.saver import FolderSaver, Saver
+from train.saver import FolderSaver
 from train.settings import Settings
-from train.strategy import Replicated, Sharded, agree_on_norm, shard
-from train.world import World, open_world
+from train.strategy import open_strategy
+from train.world import World
 
 
 class Trainer:
@@ -37,7 +36,7 @@ class Trainer:
         job: Job,
         settings: Settings,
         world: World,
-        saver: Saver,
+        saver: FolderSaver,
         progress: Progress,
         *,
         base: str,
@@ -45,20 +44,26 @@ class Trainer:
         """Set a run up and load its newest checkpoint.
 
         Args:
+            recipe: what is trained.
+            job: the recipe at work in this process.
+            settings: the numbers.
+            world: who else takes part.
+            saver: where checkpoints are.
+            progress: who is told.
             base: the weights that the job started from, by folder or preset, for the manifest.
+
+        Raises:
+            ValueError: so many workers cannot share a step, or the checkpoint is not one of this run.
         """
         self.recipe, self.job, self.settings, self.world = recipe, job, settings, world
         self.saver, self.progress, self.base = saver, progress, base
         self.step, self.seconds = 0, 0.0
-        if settings.strategy == "fsdp":
-            shard(job.objective)
-        self.optimizers = Optimizers(job.objective, settings, recipe.rates, job.adam_names)
-        self.average = Average(self.optimizers.named, settings.ema)
-        self._score: float | None = None
+        self.strategy = open_strategy(job.objective, settings, world, recipe.rates, job.adam_names)
+        self.average = Average(self.strategy.optimizers.named, settings.ema)
+        self._metrics: Mapping[str, float] = {}
+        self._odd: list[str] = []
         self._table()
         self._resume()
-        kind = Sharded if settings.strategy == "fsdp" else Replicated
-        self.strategy = kind(job.objective, settings, world)
 
     def run(self, leave: Callable[[], bool] = lambda: False) -> bool:
         """Train until the steps are done or `leave` says so; return whether they are done.
@@ -79,98 +84,110 @@ class Trainer:
             log, save, go = self.world.agree(now - meter.since > settings.log_seconds, due, leave())
             check = done or bool(settings.validate_steps and self.step % settings.validate_steps == 0)
             if log or done or go:
-                self.progress.line(self.step, meter, norm, factor)
+                self.progress.line(self.step, meter, norm, settings.lr, factor)
                 meter.reset()
-            if check:
-                self._validate()
             if save or done or go or check:
+                self._metrics = self._validate() if check else {}
                 self.seconds += time.monotonic() - saved
                 self.save()
                 saved = time.monotonic()
-                meter.reset()
+                meter.leave_out(saved - now)
             if go and not done:
                 return False
         return True
 
     def save(self) -> None:
         """Write a checkpoint."""
-        state = checkpoint.gather(self.job.objective, self.optimizers, self.average)
+        state = checkpoint.gather(self.job.objective, self.strategy, self.average, keep=self.world.first)
         manifest = self._manifest()
-        metrics = {"step": float(self.step), **({"score": self._score} if self._score is not None else {})}
         self.saver.save(
             self.step,
             lambda folder: checkpoint.write(folder, self.job.objective, state, manifest),
-            metrics,
-            self._score,
+            self._metrics.get(self.job.score),
         )
+        self.saver.upload(self.progress.log)
 
-    def _batches(self) -> Any:
+    def _batches(self) -> Iterator[Any]:
         steps = range(self.step, self.settings.steps)
         numbers = [n for step in steps for n in numbers_of(step, self.settings.micro_batches, self.world)]
         return load(self.job.batches, numbers, self.settings.loader_workers)
 
-    def _update(self, batches: Any, meter: Meter) -> tuple[float, float]:
+    def _update(self, batches: Iterator[Any], meter: Meter) -> tuple[float, float]:
         """Take one optimizer step; return the gradient's norm and the factor on the rates."""
-        self.optimizers.clear()
+        self.strategy.optimizers.clear()
         numbers = numbers_of(self.step, self.settings.micro_batches, self.world)
-        losses: dict[str, float] = {}
         for number in numbers:
             since = time.monotonic()
             batch = _move(next(batches), self.world.device)
             meter.waited += time.monotonic() - since
-            losses = self._backward(number, batch, last=number == numbers[-1])
-            meter.add(losses)
-        norm = self.strategy.clip(self.optimizers, self.settings.clip)
-        agree_on_norm(norm, losses, self.step)
-        factor = self.optimizers.step(self.step)
+            meter.add(self._backward(number, batch, last=number == numbers[-1]))
+        norm, factor = self.strategy.step(self.step)
+        if not math.isfinite(norm):
+            # The gradient is shared, so that all workers are here.
+            odd = [text for texts in self.world.gather(self._odd) for text in texts]
+            raise FloatingPointError(f"step {self.step + 1} not taken: {'; '.join(odd) or f'gradient norm {norm}'}")
         self.average.update(self.step)
         return norm, factor
 
     def _backward(self, number: int, batch: Any, *, last: bool) -> dict[str, float]:
         torch.manual_seed(seed_of(self.settings.seed, number))
         with self.strategy.unshared(last):
-            with self._precision():
-                losses = self.strategy.losses(batch)
-            self.strategy.backward(torch.stack([value.float() for value in losses.values()]).sum(), last=last)
-        return {name: float(value.detach()) for name, value in losses.items()}
+            losses = self.strategy.losses(batch)
+            total = torch.stack([value.float() for value in losses.values()]).sum()
+            # A loss that is not finite may have finite gradients: this one's never are, and all workers see them.
+            self.strategy.backward(total * torch.where(total.isfinite(), 1.0, math.nan), last=last)
+        values = {name: float(value.detach()) for name, value in losses.items()}
+        self._odd += [
+            f"loss {name} is {value} in micro-batch {number}"
+            for name, value in values.items()
+            if not math.isfinite(value)
+        ]
+        return values
 
-    def _precision(self) -> Any:
-        if self.settings.precision == "fp32":
-            return nullcontext()
-        if self.settings.precision == "bf16":
-            return torch.autocast(self.world.device.type, torch.bfloat16)
-        return mixed_precision(self.world.device.type)
-
-    def _validate(self) -> None:
-        """Measure averaged weights on held-out samples and draw some; the other workers wait at the checkpoint."""
-        if self.settings.strategy == "fsdp" or self.world.first:
+    def _validate(self) -> Mapping[str, float]:
+        """Measure averaged weights on held-out samples and draw some; the others wait, unless all must take part."""
+        metrics: Mapping[str, float] = {}
+        if self.strategy.together or self.world.first:
             objective = self.job.objective.eval()
-            with self.average, torch.no_grad():
+            with self.average, self.strategy.outside(), torch.no_grad():
                 metrics = dict(self.job.validate())
-                if self.world.first and self.job.draw:
-                    folder = self.progress.folder / "samples"
-                    folder.mkdir(exist_ok=True)
-                    self.job.draw(folder)
-                    self.progress.pictures(self.step, folder)
+                self._draw()
             objective.train()
-            self._score = metrics[self.job.score]
+            if self.job.score not in metrics:
+                raise ValueError(f"score: got {self.job.score!r}, expected one of {', '.join(metrics)}")
             self.progress.record(self.step, metrics, "val")
             if self.world.first:
                 self.progress.say(f"val {self.step} | " + " ".join(f"{k} {v:.4f}" for k, v in metrics.items()))
         self.world.barrier()
+        return metrics
+
+    def _draw(self) -> None:
+        if self.job.draw is None:
+            return
+        if not self.world.first:
+            with tempfile.TemporaryDirectory(prefix="vitron-samples-") as scratch:
+                self.job.draw(Path(scratch))
+            return
+        folder = self.progress.folder / "samples"
+        folder.mkdir(exist_ok=True)
+        self.job.draw(folder)
+        self.progress.pictures(self.step, folder)
 
     def _resume(self) -> None:
         folder = self.saver.latest()
-        if folder is None:
+        held = checkpoint.open_checkpoint(folder, self._manifest()) if folder else None
+        if held:
+            checkpoint.place(held, self.job.objective, self.strategy, self.average)
+        self.strategy.start()
+        if folder is None or held is None:
             return
-        manifest = checkpoint.read(folder, self.job.objective, self.optimizers, self.average)
-        self.step, self.seconds = int(manifest["step"]), float(manifest["seconds"])
-        self._score = manifest["score"].get(self.job.score)
+        self.strategy.load(checkpoint.quantities(held))
+        self.step, self.seconds = int(held.manifest["step"]), float(held.manifest["seconds"])
         if self.world.first:
             self.progress.say(f"resumed at step {self.step} from {folder.name}")
             self.progress.record(self.step, {"workers": self.world.size}, "resumed")
 
-    def _manifest(self) -> Mapping[str, Any]:
+    def _manifest(self) -> dict[str, Any]:
         return {
             "base": self.base,
             "recipe": self.recipe.name,
@@ -182,7 +199,7 @@ class Trainer:
             "workers": self.world.size,
             "data": "shapes-1",
             "revision": f"{self.recipe.name}-{self.settings.seed}-{self.step}",
-            "score": {self.job.score: self._score},
+            "metrics": dict(self._metrics),
         }
 
     def _table(self) -> None:
@@ -221,37 +238,3 @@ def _move(batch: Any, device: torch.device) -> Any:
         changed = {name: _move(getattr(batch, name), device) for name in batch.__dataclass_fields__}
         return type(batch)(**changed)
     return batch
-
-
-def train_here(
-    recipe: Recipe,
-    weights: Any,
-    settings: Settings,
-    out: str,
-    *,
-    trackers: tuple[str, ...] = (),
-    say: Callable[[str], None] | None = None,
-) -> Path:
-    """Train without Ray: in this process, or in this one of torchrun's; return the folder of logs and samples.
-
-    Args:
-        recipe: what to train.
-        weights: a `Weights` to start from.
-        settings: the numbers.
-        out: folder of the run, on any fsspec file system; logs stay on this machine if that is remote.
-        trackers: names of trackers beside the JSONL log.
-        say: takes progress lines; default: standard output.
-    """
-    world = open_world()
-    folder = Path(out) if "://" not in out else Path(tempfile.mkdtemp(prefix="vitron-run-"))
-    opened = open_trackers(trackers, folder, Path(out).name) if world.first else []
-    progress = Progress(folder, world, settings.steps, opened, say=say or _print)
-    saver = FolderSaver(out, world, settings.keep)
-    job = recipe.build(weights, settings, world.device)
-    Trainer(recipe, job, settings, world, saver, progress, base=str(weights.folder)).run()
-    progress.close()
-    return folder
-
-
-def _print(line: str) -> None:
-    print(line, flush=True)

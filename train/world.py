@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -31,13 +32,25 @@ class World:
         dist.broadcast(told, 0)
         return tuple(bool(flag) for flag in told.tolist())
 
+    def share(self, value: Any) -> Any:
+        """Return rank 0's value in every process."""
+        if self.size == 1:
+            return value
+        held = [value]
+        dist.broadcast_object_list(held, 0, device=self.device)
+        return held[0]
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return the values of all processes, by rank, in every process."""
+        if self.size == 1:
+            return [value]
+        held: list[Any] = [None] * self.size
+        dist.all_gather_object(held, value)
+        return held
+
     def means(self, sums: Mapping[str, float], counts: Mapping[str, int]) -> dict[str, float]:
         """Return the mean of every quantity over what all processes counted."""
-        gathered: list[tuple[Mapping[str, float], Mapping[str, int]]] = [(sums, counts)]
-        if self.size > 1:
-            slots: list[tuple[Mapping[str, float], Mapping[str, int]] | None] = [None] * self.size
-            dist.all_gather_object(slots, (sums, counts))
-            gathered = [slot for slot in slots if slot is not None]
+        gathered = self.gather((dict(sums), dict(counts)))
         names = sorted({name for part, _ in gathered for name in part})
         return {
             name: sum(s.get(name, 0.0) for s, _ in gathered) / sum(c.get(name, 0) for _, c in gathered)
@@ -60,3 +73,9 @@ def open_world() -> World:
     if size > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return World(rank=rank, size=size, device=device)
+
+
+def close_world() -> None:
+    """Leave the group of processes, so that none of them is waited for."""
+    if dist.is_initialized():
+        dist.destroy_process_group()

@@ -1,12 +1,16 @@
 """Shapes scenes as the generation training reads them: latents, texts and boxes, computed once.
 
-Kept as memory-mapped arrays in a folder, beside a note of what they were made from.
+Kept as memory-mapped arrays in a folder whose name says what they were made from.
 """
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
-import logging
+import shutil
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +21,13 @@ import torch
 
 from train.data.shapes import captions, requests
 from train.data.shapes.render import boxes, render
-from train.data.shapes.scene import COLORS, MAX_OBJECTS, SHAPES, SIZES, Scene, scene_at
+from train.data.shapes.scene import COLORS, HEIGHT, MAX_OBJECTS, SHAPES, SIZES, WIDTH, Scene, scene_at
 from train.precision import mixed_precision
 from vitron.diffusion.latents import LatentCodec, to_pixels
 from vitron.specialists.text_condition import TextCondition
 
-logger = logging.getLogger(__name__)
+VERSION = 1
+"""Of what is computed: a change of the Shapes world, of the texts or of the arrays raises it."""
 
 PHRASES: tuple[str, ...] = tuple(
     " ".join(words)
@@ -37,23 +42,35 @@ NUM_FULL = 3
 """Text pairs of a scene whose instruction says all; the pair after them says too little."""
 
 CHUNK = 64
+SAY_SECONDS = 10.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class LatentCache:
-    """K scenes; every array is indexed by scene.
+    """K scenes; every array is indexed by scene. Crosses to another process by its folder's name.
 
     Attributes:
+        folder: where the arrays are kept.
         latents: float16 [K, C, h, w], scaled.
         texts: int16 [K, NUM_FULL + 1, 2, T], token ids of (instruction, full description) pairs.
         boxes: float32 [K, MAX_OBJECTS, 4], zeros where there is no object.
         phrases: int16 [K, MAX_OBJECTS, 2], rows of `PHRASES` with and without the size; -1: no object.
     """
 
+    folder: Path
     latents: npt.NDArray[np.float16]
     texts: npt.NDArray[np.int16]
     boxes: npt.NDArray[np.float32]
     phrases: npt.NDArray[np.int16]
+
+    @classmethod
+    def open(cls, folder: Path) -> LatentCache:
+        """Map the arrays of a folder into memory."""
+        names = ("latents", "texts", "boxes", "phrases")
+        return cls(folder=folder, **{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names})
+
+    def __reduce__(self) -> tuple[Callable[[Path], LatentCache], tuple[Path]]:
+        return LatentCache.open, (self.folder,)
 
     def __len__(self) -> int:
         """Return K."""
@@ -83,23 +100,50 @@ def _underspecified(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
     return options[int(rng.integers(len(options)))]
 
 
-def build(folder: Path, num_scenes: int, codec: LatentCodec, text: TextCondition, facts: dict[str, Any]) -> LatentCache:
-    """Open the cache in `folder`, making it first unless it was made from the same `facts`."""
-    note, wanted = folder / "cache.json", {"num_scenes": num_scenes, **facts}
-    if not note.exists() or json.loads(note.read_text()) != wanted:
-        folder.mkdir(parents=True, exist_ok=True)
-        note.unlink(missing_ok=True)
-        _fill(folder, num_scenes, codec, text)
-        note.write_text(json.dumps(wanted))
-    return LatentCache(
-        **{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("latents", "texts", "boxes", "phrases")}
-    )
+def build(
+    cache: Path, num_scenes: int, codec: LatentCodec, text: TextCondition, say: Callable[[str], None] | None = None
+) -> LatentCache:
+    """Open what was computed of `num_scenes` training scenes with these weights, computing it first if nobody has.
+
+    Processes of one machine that ask at the same time get one cache: the first makes it, the others wait.
+
+    Args:
+        cache: folder that holds such caches, each in a folder named by a hash of what it was made from.
+        num_scenes: how many.
+        codec: makes the latents.
+        text: its tokenizer makes the token ids.
+        say: takes lines of progress; default: standard output.
+    """
+    cache = cache.expanduser()
+    cache.mkdir(parents=True, exist_ok=True)
+    folder = cache / f"shapes-latents-{key(num_scenes, codec, text)}"
+    with (cache / f".{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process, however that ends
+        if not folder.exists():
+            partial = cache / f".{folder.name}.partial"
+            shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+            partial.mkdir()
+            _fill(partial, num_scenes, codec, text, say or _print)
+            partial.rename(folder)
+    return LatentCache.open(folder)
 
 
-def _fill(folder: Path, num_scenes: int, codec: LatentCodec, text: TextCondition) -> None:
-    shape = codec_shape(codec)
+def key(num_scenes: int, codec: LatentCodec, text: TextCondition) -> str:
+    """Return a short hash of all that a cache is made from."""
+    digest = hashlib.sha256(f"{VERSION} {num_scenes} {text.length}".encode())
+    digest.update(json.dumps(text.tokenizer.get_vocab(), sort_keys=True).encode())
+    for name, value in sorted(codec.state_dict().items()):
+        digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
+
+
+def _fill(folder: Path, num_scenes: int, codec: LatentCodec, text: TextCondition, say: Callable[[str], None]) -> None:
     sizes: dict[str, tuple[Any, tuple[int, ...]]] = {
-        "latents": (np.float16, shape),
+        "latents": (np.float16, codec_shape(codec)),
         "texts": (np.int16, (NUM_FULL + 1, 2, text.length)),
         "boxes": (np.float32, (MAX_OBJECTS, 4)),
         "phrases": (np.int16, (MAX_OBJECTS, 2)),
@@ -108,31 +152,33 @@ def _fill(folder: Path, num_scenes: int, codec: LatentCodec, text: TextCondition
         name: np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=(num_scenes, *rest))
         for name, (dtype, rest) in sizes.items()
     }
-    for start in range(0, num_scenes, CHUNK):
-        indices = range(start, min(start + CHUNK, num_scenes))
+    said = time.monotonic()
+    for first in range(0, num_scenes, CHUNK):
+        indices = range(first, min(first + CHUNK, num_scenes))
         scenes = [scene_at("train", index) for index in indices]
         rows = slice(indices.start, indices.stop)
         arrays["latents"][rows] = _latents(codec, scenes)
         arrays["texts"][rows] = _texts(text, scenes, indices)
         arrays["boxes"][rows], arrays["phrases"][rows] = _objects(scenes)
-        if start // CHUNK % 50 == 0:
-            logger.info("cached %d of %d scenes", start, num_scenes)
+        if indices.stop == num_scenes or time.monotonic() - said > SAY_SECONDS:
+            say(f"latents of {indices.stop} of {num_scenes} scenes computed")
+            said = time.monotonic()
     for array in arrays.values():
         array.flush()
 
 
 def codec_shape(codec: LatentCodec) -> tuple[int, int, int]:
     """Return the shape of a Shapes picture's latent."""
-    side = 64 // codec.downscale
-    return codec.channels, side, side
+    return codec.channels, HEIGHT // codec.downscale, WIDTH // codec.downscale
 
 
 @torch.no_grad()
 def _latents(codec: LatentCodec, scenes: list[Scene]) -> npt.NDArray[np.float32]:
-    pixels = to_pixels([render(scene) for scene in scenes])
-    with mixed_precision():
+    device = codec.scaling_factor.device
+    pixels = to_pixels([render(scene) for scene in scenes]).to(device)
+    with mixed_precision(device.type):
         latents = codec.encode(pixels)
-    return latents.float().numpy()
+    return latents.float().cpu().numpy()
 
 
 def _texts(text: TextCondition, scenes: list[Scene], indices: range) -> npt.NDArray[np.int16]:

@@ -198,6 +198,8 @@ def _image_generation(found: Sequence[Case]) -> Scores:
     read = [(case, _reading(case)) for case in found]
     grounds = [(c.sample.target["background"], r) for c, r in read if c.sample.target["background"]]
     laid_out = [(c, r) for c, r in read if _asks_layout(c)]
+    whole = [m.all_match and _layout_right(c, r) for m, (c, r) in zip(matches, read, strict=True)]
+    result["all_and_layout_match"] = _share(whole)
     if grounds:
         right = [reading is not None and reading.background == name for name, reading in grounds]
         result["background_match"] = _share(right)

@@ -32,8 +32,11 @@ def find(name: str, preset: str = "tiny") -> Recipe:
         ValueError: no such recipe, or it is not made for this preset.
     """
     if ":" in name:
-        module, function = name.split(":", 1)
-        return getattr(importlib.import_module(module), function)(preset)
+        place, function = name.split(":", 1)
+        found = importlib.import_module(place)
+        if not hasattr(found, function):
+            raise ValueError(f"recipe: got {name!r}, but {place} has no {function!r}")
+        return getattr(found, function)(preset)
     if name not in MODULES:
         raise ValueError(f"recipe: got {name!r}, expected one of {', '.join(MODULES)}, or package.module:function")
     module = importlib.import_module(f"train.recipes.{MODULES[name]}")

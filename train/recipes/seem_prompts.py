@@ -48,10 +48,10 @@ class Picture:
     drawn: tuple[Prompt, ...]
 
 
-def picture_at(split: str, index: int, num_worded: int, num_drawn: int) -> Picture:
+def picture_at(split: str, index: int, num_worded: int, num_drawn: int, seed: int = 0) -> Picture:
     """Picture number `index` of a split with its prompts; always the same."""
-    scene = scene_at(split, index)
-    rng = scene_rng(split, index, stream=STREAM)
+    scene = scene_at(split, index, seed)
+    rng = scene_rng(split, index, seed, stream=STREAM)
     visible = masks(scene)
     return Picture(
         scene=scene,

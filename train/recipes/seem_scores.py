@@ -14,15 +14,16 @@ from train.data.shapes import captions, drawing, referents
 from train.data.shapes.referring import expression_for
 from train.data.shapes.render import masks, render
 from train.data.shapes.scene import Scene, sample_background, sample_object, scene_at, scene_rng
-from train.recipes.support import save_grid
+from train.recipes.specialists import save_grid
 from vitron.specialists.seem.network import LayerOutput, SeemNetwork, upsample
-from vitron.specialists.seem.prompts import Prompts, marks_of
+from vitron.specialists.seem.prompts import Prompts, marks_of, to_device
 from vitron.types import BoolMask, Image
 
 WORDED = ("name", "full", "expression", "signal", "vague_and_signal")
 DRAWN = ("point", "box", "scribble", "polygon", "mask")
 REFERENCE = ("reference",)
 BATCH = 20
+NUM_DRAWN = 8
 STREAM = 42
 OUTLINE = (255, 0, 255)
 
@@ -108,26 +109,28 @@ def _case(scene: Scene, target: int, rng: np.random.Generator) -> Case:
 @torch.no_grad()
 def segment(network: SeemNetwork, part: Sequence[Case]) -> list[list[list[BoolMask]]]:
     """Masks by group of prompts (worded, drawn, by reference), case and prompt."""
-    features = network.features(_pixels([case.image for case in part]))
-    reference = network.features(_pixels([case.reference for case in part]))
+    device = network.predictor.class_embed.device
+    features = network.features(_pixels([case.image for case in part]).to(device))
+    reference = network.features(_pixels([case.reference for case in part]).to(device))
     limit, count = network.config.max_spatial, len(part)
     rows = range(count * len(DRAWN))
     drawn = marks_of([m for c in part for m in c.marks], rows, [r // len(DRAWN) for r in rows], limit)
     shown = marks_of([case.reference_mark for case in part], range(count), range(count), limit)
     groups = (
         (_worded(network, part), len(WORDED)),
-        (Prompts(len(rows), spatial=drawn), len(DRAWN)),
-        (Prompts(count, visual=shown), len(REFERENCE)),
+        (Prompts(len(rows), spatial=to_device(drawn, device)), len(DRAWN)),
+        (Prompts(count, visual=to_device(shown, device)), len(REFERENCE)),
     )
     side = part[0].mask.shape
     return [_best(network(features, prompts, reference)[-1], side, size) for prompts, size in groups]
 
 
 def _worded(network: SeemNetwork, part: Sequence[Case]) -> Prompts:
+    device = network.predictor.class_embed.device
     text = network.lang_encoder([t for case in part for t in case.texts])
-    has_text = torch.tensor([bool(t) for case in part for t in case.texts])
+    has_text = torch.tensor([bool(t) for case in part for t in case.texts], device=device)
     signal = network.signal_targets([s for case in part for s in case.signals])
-    given = torch.tensor([bool(s) for case in part for s in case.signals])
+    given = torch.tensor([bool(s) for case in part for s in case.signals], device=device)
     return Prompts(len(given), text._replace(valid=text.valid & has_text[:, None]), signal, given)
 
 
@@ -137,13 +140,13 @@ def _pixels(images: Sequence[Image]) -> Tensor:
 
 def _best(output: LayerOutput, size: Sequence[int], per_case: int) -> list[list[BoolMask]]:
     chosen = output.masks[torch.arange(len(output.masks)), output.match.argmax(dim=1)]
-    found = (upsample(chosen, size) > 0).numpy()
+    found = (upsample(chosen, size) > 0).cpu().numpy()
     return [list(found[i : i + per_case]) for i in range(0, len(found), per_case)]
 
 
-def contact_sheet(network: SeemNetwork, path: Path, num_cases: int = 8) -> None:
+def contact_sheet(network: SeemNetwork, path: Path) -> None:
     """Draw cases as rows: the target, then the result of every kind of prompt."""
-    part = cases("val", num_cases)
+    part = cases("val", NUM_DRAWN)
     rows = [
         [outlined(case.image, mask) for mask in (case.mask, *(m for masks in groups for m in masks))]
         for case, *groups in zip(part, *segment(network, part), strict=True)

@@ -1,136 +1,138 @@
-"""Pre-train the autoencoder of the tiny preset on Shapes pictures.
+"""Pre-train the autoencoder of the tiny preset on Shapes pictures: `python -m train vae`.
 
-    python -m train.recipes.vae --minutes 20 --out runs/vae
-
-Resumes from `last.pt` in the output folder. When done it measures the scale of the latents and writes
-`vae.safetensors` (the state of a `LatentCodec`) with `vae.json` beside it. One CPU thread, bf16 autocast: 1.3 times
-the pictures per second of fp32 at the same loss.
+What the autoencoder of a stock pipeline is to the full-size preset. Every validation also measures the scale of the
+latents and stores it in the codec, so that what is served has latents of unit deviation.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import logging
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from functools import cached_property, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from train.data.shapes.render import render
-from train.data.shapes.scene import scene_at
-from train.precision import mixed_precision
-from train.recipes.support import Budget, Run, save_grid
+from train.data.shapes.scene import Scene, scene_at
+from train.recipe import Build, Job, Objective, Recipe, start
+from train.recipes.specialists import refuse_stock, save_grid, shows
+from train.settings import Settings
 from vitron.diffusion.latents import LatentCodec, to_images, to_pixels
-from vitron.diffusion.losses import vae_loss
-from vitron.presets import preset
+from vitron.diffusion.losses import KL_WEIGHT, vae_loss
+from vitron.presets import preset as configuration
 
-logger = logging.getLogger(__name__)
-
+SETTINGS = Settings(
+    steps=5600,
+    batch=16,
+    micro_batch=8,
+    lr=3e-3,
+    muon_lr=0.008,
+    weight_decay=0.0,
+    warmup=30,
+    ema=0.999,
+    validate_steps=400,
+)
 NUM_HELD_OUT = 64
+GRID_COLUMNS = 8
 
 
-@dataclass(frozen=True, kw_only=True)
-class VaeRecipe:
-    """Settings of the run."""
+class Batch(NamedTuple):
+    """Pictures `[B, 3, H, W]` in [-1, 1], and how sharp they should come out at this point of the run."""
 
-    steps: int = 20_000
-    minutes: float | None = None
-    batch_size: int = 8
-    muon_lr: float = 0.008
-    adam_lr: float = 3e-3
-    checkpoint_seconds: float = 120.0
+    pixels: Tensor
+    sharpness: float
 
 
-def train(recipe: VaeRecipe, out: Path) -> None:
-    """Run to the end of the budget and export."""
-    torch.manual_seed(0)
-    codec = LatentCodec.from_config(preset("tiny").gligen.vae)
-    run = Run(
-        codec,
-        out,
-        Budget(recipe.steps, recipe.minutes),
-        muon_lr=recipe.muon_lr,
-        adam_lr=recipe.adam_lr,
-        adam_names=("conv_in", "decoder.conv_out"),
-    )
-    held_out = to_pixels([render(scene_at("val", i)) for i in range(NUM_HELD_OUT)])
-    while run.budget.progress < 1.0:
-        pixels = _pictures(run.budget.step, recipe.batch_size)
-        with mixed_precision():
-            parts = vae_loss(codec.vae, pixels, sharpness=_sharpness(run.budget.progress))
-        run.update(parts, recipe.batch_size)
-        if run.due(recipe.checkpoint_seconds):
-            run.save()
-            _look(_load(run.averaged()), held_out, out)
-    run.save()
-    _export(_load(run.averaged()), held_out, recipe, run.budget.step, out)
+class Reconstruction(Objective):
+    """Pictures through a drawn latent and back."""
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the error of the pictures and the weighted KL term."""
+        parts = vae_loss(self.parts["gligen_vae"].vae, batch.pixels, sharpness=batch.sharpness)
+        kl = KL_WEIGHT * parts["kl"]
+        return {"reconstruction": parts["loss"] - kl, "kl": kl}
 
 
-def _pictures(step: int, count: int) -> Tensor:
-    """Return pictures that no other step sees."""
-    scenes = (scene_at("train", step * count + i) for i in range(count))
-    return to_pixels([render(scene) for scene in scenes])
+def pictures(settings: Settings, number: int) -> Batch:
+    """Return a micro-batch of pictures that no other one has."""
+    size = settings.micro_batch
+    scenes = (scene_at("train", number * size + i, settings.seed) for i in range(size))
+    progress = number / (settings.steps * settings.micro_batches)
+    return Batch(to_pixels([render(scene) for scene in scenes]), sharpness(progress))
 
 
-def _sharpness(progress: float) -> float:
+def sharpness(progress: float) -> float:
     """Colours first, edges from a tenth of the run on."""
     return min(max((progress - 0.1) / 0.4, 0.0), 1.0)
 
 
-def _load(weights: dict[str, Tensor]) -> LatentCodec:
-    codec = LatentCodec.from_config(preset("tiny").gligen.vae)
-    codec.load_state_dict(weights)
-    return codec.eval()
+class HeldOut:
+    """Measures a codec on held-out pictures."""
+
+    def __init__(self, codec: LatentCodec, device: torch.device, count: int) -> None:
+        self._codec, self._device, self._count = codec, device, count
+
+    @cached_property
+    def scenes(self) -> list[Scene]:
+        """What the pictures show."""
+        return [scene_at("val", i) for i in range(self._count)]
+
+    @cached_property
+    def pixels(self) -> Tensor:
+        """The pictures, `[K, 3, H, W]`."""
+        return to_pixels([render(scene) for scene in self.scenes]).to(self._device)
+
+    def measure(self) -> dict[str, float]:
+        """Set the scale of the latents; return the mean PSNR in dB and the share of pictures that still read right."""
+        with torch.no_grad():
+            self._codec.set_scale(float(self._codec.vae.encode(self.pixels).latent_dist.mean.std()))
+        decoded = self.decoded()
+        mse_K = (decoded - self.pixels).square().flatten(1).mean(1)
+        right = [shows(image, scene) for image, scene in zip(to_images(decoded), self.scenes, strict=True)]
+        return {"psnr": float((10.0 * torch.log10(4.0 / mse_K)).mean()), "read": sum(right) / len(right)}
+
+    @torch.no_grad()
+    def decoded(self) -> Tensor:
+        """Return the pictures as they come back, in [-1, 1]."""
+        return self._codec.decode(self._codec.encode(self.pixels)).clamp(-1.0, 1.0)
+
+    def draw(self, folder: Path) -> None:
+        """Write `reconstructions.png`: originals above what comes back."""
+        originals, made = to_images(self.pixels), to_images(self.decoded())
+        starts = range(0, min(len(made), 2 * GRID_COLUMNS), GRID_COLUMNS)
+        rows = [part[at : at + GRID_COLUMNS] for at in starts for part in (originals, made)]
+        save_grid(folder / "reconstructions.png", [row for row in rows if len(row) == len(rows[0])])
 
 
-def _look(codec: LatentCodec, held_out: Tensor, out: Path) -> float:
-    """Write `grid.png`, originals above reconstructions, and return the PSNR."""
-    psnr, decoded = measure(codec, held_out)
-    originals, made = to_images(held_out[:16]), to_images(decoded[:16])
-    save_grid(out / "grid.png", [part[i : i + 8] for i in (0, 8) for part in (originals, made)])
-    logger.info("held-out PSNR %.2f dB", psnr)
-    return psnr
+def make(build: Build) -> Job:
+    """Build the codec, from the weights if they have one."""
+    new: set[str] = set()
+    codec = LatentCodec.from_config(build.config.gligen.vae)
+    start(codec, "gligen_vae", build.weights, new)
+    objective = Reconstruction({"gligen_vae": codec}).to(build.device)
+    held_out = HeldOut(codec, build.device, NUM_HELD_OUT)
+    batches: Callable[[int], Batch] = partial(pictures, build.settings)
+    return Job(
+        objective=objective,
+        batches=batches,
+        validate=held_out.measure,
+        score="psnr",
+        draw=held_out.draw,
+        adam_names=("conv_in", "decoder.conv_out"),
+        new=frozenset(new),
+    )
 
 
-@torch.no_grad()
-def measure(codec: LatentCodec, pixels_B3HW: Tensor) -> tuple[float, Tensor]:
-    """Return the mean PSNR in dB over pictures, and their reconstructions."""
-    decoded = codec.decode(codec.encode(pixels_B3HW)).clamp(-1.0, 1.0)
-    mse_B = (decoded - pixels_B3HW).square().flatten(1).mean(1)
-    return float((10.0 * torch.log10(4.0 / mse_B)).mean()), decoded
-
-
-@torch.no_grad()
-def _export(codec: LatentCodec, held_out: Tensor, recipe: VaeRecipe, step: int, out: Path) -> None:
-    """Measure the latents' scale and write the weights that the preset loads."""
-    raw = codec.vae.encode(held_out).latent_dist
-    codec.set_scale(float(raw.mean.std()))
-    facts = {
-        "psnr": round(_look(codec, held_out, out), 2),
-        "scaling_factor": float(codec.scaling_factor),
-        "posterior_noise": round(float(raw.std.mean() / raw.mean.std()), 4),
-        "step": step,
-        "recipe": asdict(recipe),
-    }
-    save_file(codec.state_dict(), out / "vae.safetensors")
-    (out / "vae.json").write_text(json.dumps(facts, indent=2) + "\n")
-    logger.info("exported %s", facts)
-
-
-def main() -> None:
-    """Read the command line and run."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=VaeRecipe.steps)
-    parser.add_argument("--minutes", type=float, default=None)
-    parser.add_argument("--out", type=Path, required=True)
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    torch.set_num_threads(1)
-    train(VaeRecipe(steps=arguments.steps, minutes=arguments.minutes), arguments.out)
-
-
-if __name__ == "__main__":
-    main()
+def vae(preset: str) -> Recipe:
+    """Return the recipe that pre-trains the generator's autoencoder."""
+    refuse_stock("vae", preset, configuration(preset).gligen.pretrained, "decoder")
+    return Recipe(
+        name="vae",
+        about="pre-training: the generator's autoencoder",
+        preset=preset,
+        settings=SETTINGS,
+        make=make,
+        rates={"gligen_vae": 1.0},
+    )

@@ -38,6 +38,11 @@ def add_lora(llama: LlamaForCausalLM, config: LanguageConfig, token_ids: list[in
     )
 
 
+def continue_lora(llama: LlamaForCausalLM, folder: Path) -> PeftModel:
+    """Return `llama` with a saved adapter that trains on; what else the adapter was made for stays frozen."""
+    return PeftModel.from_pretrained(llama, folder, is_trainable=True)
+
+
 def save_lora(model: PeftModel, folder: Path) -> None:
     """Write the adapter alone: without this flag peft would store the whole embedding table beside it."""
     model.save_pretrained(str(folder), save_embedding_layers=False)

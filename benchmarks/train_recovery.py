@@ -1,0 +1,121 @@
+"""How long does a run on Ray stand still when a worker is killed, and how much does it do again?
+
+A run of the tiny preset's autoencoder on one worker; after a checkpoint its process gets SIGKILL, several times. From
+the run's log: seconds from the controller noticing the loss until the new worker has loaded the checkpoint, and until
+its first step is done; and the steps that were done twice.
+
+Run: PYTHONPATH=. python benchmarks/train_recovery.py --out benchmarks/train_recovery.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import signal
+import statistics
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+
+from benchmarks.train_overhead import local_ray, settings_of
+from benchmarks.train_overhead import recipe as base_recipe
+from train.on_ray import Cluster, fit
+from train.recipe import Build, Job, Recipe
+
+ADDRESS = "benchmarks.train_recovery:recipe"
+PID_FILE = "VITRON_BENCH_PID"
+SAVE_STEPS = 5
+
+
+def recipe(preset: str) -> Recipe:
+    """The autoencoder's, which leaves the number of its process in a file."""
+    base = base_recipe(preset)
+
+    def make(build: Build) -> Job:
+        Path(os.environ[PID_FILE]).write_text(str(os.getpid()))
+        return base.make(build)
+
+    return dataclasses.replace(base, name=ADDRESS, make=make)
+
+
+def records(log: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def kill_after_checkpoint(log: Path, pid: Path, number: int) -> None:
+    """Wait until the run has taken two steps more than a checkpoint since the last kill, and kill its worker."""
+    while True:
+        found = records(log)
+        since = [index for index, record in enumerate(found) if record["kind"] == "resumed"]
+        steps = [record["step"] for record in found[since[-1] if since else 0 :] if record["kind"] == "train"]
+        if len(since) == number and len(steps) > SAVE_STEPS + 2:
+            os.kill(int(pid.read_text()), signal.SIGKILL)
+            return
+        time.sleep(0.2)
+
+
+def measure(found: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """Read every kill's times from the log."""
+    kills = []
+    for index, record in enumerate(found):
+        if record["kind"] == "failed":
+            before = max(other["step"] for other in found[:index] if other["kind"] == "train")
+            resumed, first = (
+                next(other for other in found[index:] if other["kind"] == kind) for kind in ("resumed", "train")
+            )
+            kills.append(
+                {
+                    "resumed_after_s": round(resumed["time"] - record["time"], 1),
+                    "first_step_after_s": round(first["time"] - record["time"], 1),
+                    "steps_done_again": before - resumed["step"],
+                }
+            )
+    return kills
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--kills", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=8)
+    args = parser.parse_args()
+    steps = (args.kills + 1) * 3 * SAVE_STEPS
+    settings = dataclasses.replace(settings_of(steps, args.batch), save_steps=SAVE_STEPS)
+    with tempfile.TemporaryDirectory() as storage:
+        pid, log = Path(storage) / "pid", Path(storage) / "run" / "log.jsonl"
+        os.environ[PID_FILE] = str(pid)
+        with local_ray():
+            cluster = Cluster(workers=1, storage=storage)
+            run = threading.Thread(
+                target=fit, args=(ADDRESS, "tiny", None, settings, cluster, "run"), kwargs={"say": lambda line: None}
+            )
+            run.start()
+            for number in range(args.kills):
+                kill_after_checkpoint(log, pid, number)
+            run.join()
+        kills = measure(records(log))
+    result = {
+        "kills": kills,
+        "median_resumed_after_s": statistics.median(kill["resumed_after_s"] for kill in kills),
+        "most_steps_done_again": max(kill["steps_done_again"] for kill in kills),
+        "steps_between_checkpoints": SAVE_STEPS,
+        "torch": torch.__version__,
+        "ray": ray.__version__,
+        "machine": platform.processor() or platform.machine(),
+        "load_at_the_end": os.getloadavg()[0],
+    }
+    print(json.dumps(result, indent=1))
+    if args.out:
+        args.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Training in real processes: Ray workers, torchrun, drivers that are killed."""
