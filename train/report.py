@@ -72,7 +72,7 @@ def figure(vitron: Vitron) -> None:
     point = DrawnRegion(kind="point", points=((target.x / 64, target.y / 64),))
     PilImage.fromarray(image).save(RESULTS / "scene.png")
     asked = [
-        ("describe the image", [image, "describe the image"]),
+        ("is there a purple star?", [image, "is there a purple star?"]),
         ("segment this one (a click)", [image, "segment this one", point]),
         (f"segment the {named.color} {named.shape}", [image, f"segment the {named.color} {named.shape}"]),
         ("draw another one like this (a click)", [image, "draw another one like this", point]),
