@@ -21,7 +21,7 @@ from train.session import train_here
 from train.stopping import Interrupted, Signals
 
 pytestmark = pytest.mark.slow
-PATIENCE = 300.0
+PATIENCE = 600.0
 PLAIN = (sys.executable, "-m", "train")
 
 

@@ -11,7 +11,8 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,18 @@ from vitron.weights import open_weights
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
-PATIENCE = 300.0
+PATIENCE = 600.0
 """Seconds: a shared machine may take long to start a process."""
 
 
 def settings_of(seed: int, **changes: Any) -> Settings:
     """The toy's, with a seed by which the processes of a test are found again."""
     return dataclasses.replace(toy.SETTINGS, seed=seed, **changes)
+
+
+def name_of(settings: Settings) -> str:
+    """Every test has a run of its own: one that fails may leave its run on the cluster."""
+    return f"run-{settings.seed}"
 
 
 def undisturbed(folder: Path, settings: Settings) -> dict[str, torch.Tensor]:
@@ -46,7 +52,8 @@ def undisturbed(folder: Path, settings: Settings) -> dict[str, torch.Tensor]:
 
 def train(recipe: str, settings: Settings, storage: Path, workers: ray_control.Workers, **options: Any) -> None:
     cluster = Cluster(workers=workers, storage=str(storage), resize_seconds=1.0)
-    fit(f"{toy.ADDRESS}:{recipe}", "tiny", None, settings, cluster, "run", say=lambda line: None, **options)
+    name, address = name_of(settings), f"{toy.ADDRESS}:{recipe}"
+    fit(address, "tiny", None, settings, cluster, name, say=lambda line: None, **options)
 
 
 class Background:
@@ -105,10 +112,11 @@ def metrics() -> str:
 def test_one_worker_trains_what_one_process_does_to_the_last_bit_though_it_is_killed(
     cluster: str, trace: Path, tmp_path: Path
 ) -> None:
-    settings, run = settings_of(101), tmp_path / "run"
+    settings = settings_of(101)
+    run = tmp_path / name_of(settings)
     training = Background(lambda: train("slow", settings, tmp_path, 1, trackers=("tensorboard",)))
     training.wait(lambda: newest(run) >= 8)
-    training.wait(lambda: "ray_vitron_train_step{" in (text := metrics()) and 'run="run"' in text)
+    training.wait(lambda: "ray_vitron_train_step{" in (text := metrics()) and 'run="run-101"' in text)
     (worker,) = toy.samples(trace, 101)
     os.kill(worker, signal.SIGKILL)
     training.end()
@@ -128,12 +136,13 @@ def test_one_worker_trains_what_one_process_does_to_the_last_bit_though_it_is_ki
 def test_a_run_follows_a_resize_at_the_next_boundary_and_no_sample_is_lost_or_repeated(
     cluster: str, trace: Path, tmp_path: Path
 ) -> None:
-    settings, run = settings_of(103), tmp_path / "run"
+    settings = settings_of(103)
+    run = tmp_path / name_of(settings)
     training = Background(lambda: train("slow", settings, tmp_path, 1))
     training.wait(lambda: toy.samples(trace, 103))
-    ray_control.ask("run", 2)
+    ray_control.ask(run.name, 2)
     training.wait(lambda: len(toy.samples(trace, 103)) == 3)
-    ray_control.ask("run", 1)
+    ray_control.ask(run.name, 1)
     training.end()
     assert [entry["workers"] for entry in records(run, "resumed")] == [2, 1]
     assert not records(run, "failed")
@@ -151,50 +160,56 @@ def test_a_run_without_room_waits_for_another_size_and_an_elastic_one_takes_what
     cluster: str, trace: Path, tmp_path: Path
 ) -> None:
     said: list[str] = []
-    options = Cluster(workers=3, storage=str(tmp_path))
-    call = (f"{toy.ADDRESS}:recipe", "tiny", None, settings_of(105, steps=4), options, "run")
+    options, settings = Cluster(workers=3, storage=str(tmp_path)), settings_of(105, steps=4)
+    call = (f"{toy.ADDRESS}:recipe", "tiny", None, settings, options, name_of(settings))
     training = Background(lambda: fit(*call, say=said.append))
     training.wait(lambda: any("no room for 3" in line for line in said))
-    ray_control.ask("run", (1, 3))
+    ray_control.ask(name_of(settings), (1, 3))
     training.end()
     processes = toy.samples(trace, 105)
     assert len(processes) == 2, "the cluster has two CPUs"
     assert sorted(number for numbers in processes.values() for number in numbers) == list(range(4 * 16))
 
 
-def command(settings: Settings, storage: Path) -> subprocess.Popen[str]:
+@contextmanager
+def driver(settings: Settings, storage: Path) -> Iterator[subprocess.Popen[str]]:
     """A driver process of its own."""
-    arguments = [f"{toy.ADDRESS}:slow", "--workers", "1", "--name", "run", "--storage", str(storage), "--no-track"]
-    return subprocess.Popen(
-        [sys.executable, "-m", "train", *arguments, "--set", f"seed={settings.seed}"],
+    arguments = [f"{toy.ADDRESS}:slow", "--workers", "1", "--name", name_of(settings), "--storage", str(storage)]
+    with subprocess.Popen(
+        [sys.executable, "-m", "train", *arguments, "--no-track", "--set", f"seed={settings.seed}"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def wait_for_step(process: subprocess.Popen[str], run: Path, step: int) -> None:
     end = time.monotonic() + PATIENCE
     while newest(run) < step:
-        assert process.poll() is None and time.monotonic() < end, process.communicate(timeout=10)[0]
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end, "waited in vain"
         time.sleep(0.05)
 
 
 def test_a_run_survives_its_driver_and_goes_on_after_ctrl_c_and_without_ray(
     cluster: str, trace: Path, tmp_path: Path
 ) -> None:
-    settings, run = settings_of(106), tmp_path / "run"
-    killed = command(settings, tmp_path)
-    wait_for_step(killed, run, 4)
-    killed.kill()
-    killed.communicate()
-    stopped = command(settings, tmp_path)
-    wait_for_step(stopped, run, newest(run) + 4)
-    stopped.send_signal(signal.SIGINT)
-    output, _ = stopped.communicate(timeout=PATIENCE)
+    settings = settings_of(106)
+    run = tmp_path / name_of(settings)
+    with driver(settings, tmp_path) as killed:
+        wait_for_step(killed, run, 4)
+        killed.kill()
+    with driver(settings, tmp_path) as stopped:
+        wait_for_step(stopped, run, newest(run) + 4)
+        stopped.send_signal(signal.SIGINT)
+        output, _ = stopped.communicate(timeout=PATIENCE)
     assert stopped.returncode == 130, output
     at = newest(run)
-    assert at < 24 and f"run: stopped after step {at}; the same command goes on" in output
+    assert at < 24 and f"{run.name}: stopped after step {at}; the same command goes on" in output
     assert "Traceback" not in output
     last = list(toy.samples(trace, 106).values())[-1]
     assert last[-1] + 1 == at * 16, "it trained on after its last checkpoint"
@@ -203,11 +218,12 @@ def test_a_run_survives_its_driver_and_goes_on_after_ctrl_c_and_without_ray(
 
 def test_an_error_of_the_recipe_ends_the_run_at_once_and_is_named(cluster: str, trace: Path, tmp_path: Path) -> None:
     """Micro-batch 9 is computed by the second of two workers; both know why they stop."""
+    settings = settings_of(107, save_steps=1)
     with pytest.raises(FloatingPointError, match=r"^step 3 not taken: loss size is nan in micro-batch 9$"):
-        train("exploding", settings_of(107, save_steps=1), tmp_path, 2)
+        train("exploding", settings, tmp_path, 2)
     assert len(toy.samples(trace, 107)) == 2, "it was tried again"
-    assert newest(tmp_path / "run") == 2
-    assert len(records(tmp_path / "run", "failed")) == 1
+    run = tmp_path / name_of(settings)
+    assert newest(run) == 2 and len(records(run, "failed")) == 1
 
 
 def test_a_run_has_one_driver(cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
