@@ -102,7 +102,8 @@ def test_a_notebook_can_stop_a_run_and_go_on(tmp_path: Path) -> None:
 
 
 def test_a_second_signal_after_a_moment_ends_the_process_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = signal.getsignal(signal.SIGINT)
+    # A process that was started in the background may have been told to ignore the signal.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     with Signals() as signals:
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)  # torchrun passes on what the terminal has sent
@@ -110,4 +111,5 @@ def test_a_second_signal_after_a_moment_ends_the_process_as_ever(monkeypatch: py
         monkeypatch.setattr(Signals, "SAME_SECONDS", 0.0)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, inherited)
