@@ -215,6 +215,11 @@ def strip_verb(instruction: str) -> str:
     return instruction.split(":", 1)[1].strip() if ":" in instruction else instruction.strip()
 
 
+def verb_of(instruction: str) -> str:
+    """Return the verb of `segmentation: red circle`; "" if there is none."""
+    return instruction.split(":", 1)[0].strip().lower() if ":" in instruction else ""
+
+
 def format_reply(text: str, invocation: Invocation | None) -> str:
     """Spell a whole reply as the LLM is trained to write it (without signal tokens)."""
     if invocation is None:

@@ -21,11 +21,11 @@ from vitron.encoders.video_projector import ClipFeatures
 from vitron.language import Answer, Language, load_language
 from vitron.llm.engine import GenerationResult, SamplingParams
 from vitron.presets import preset
-from vitron.prompt import seen_frames
+from vitron.prompt import carry_produced, seen_frames
 from vitron.regions import to_mask
 from vitron.routing import RoutingError, route
 from vitron.specialists.base import Option, Specialist, SpecialistError, SpecialistRequest
-from vitron.specialists.table import LOADERS
+from vitron.specialists.table import LOADERS, load_specialist
 from vitron.types import Clip, DrawnRegion, Image, Message, MessageMode, Reply, SpecialistOutput
 from vitron.weights import open_weights
 
@@ -71,7 +71,7 @@ class Vitron:
             image_encoder=load_image_encoder(config, folder),
             region_encoder=load_region_encoder(config, folder),
             language=load_language(config, folder),
-            specialists={name: load(config, folder) for name, load in LOADERS.items()},
+            specialists={name: load_specialist(name, config, folder) for name in LOADERS},
         )
 
     def reply(
@@ -98,6 +98,8 @@ class Vitron:
         """Answer several conversations together; each reply equals that of answering it alone.
 
         Args:
+            conversations: each ends with a user's turn; pictures and clips that the assistant made stand in its own
+                turns (`vitron.prompt.assistant_message`).
             seeds: one per conversation, for sampling and for specialists; 0 if not given.
             message: which half of the hybrid message reaches the specialists.
             params: sampling; greedy if not given.
@@ -107,6 +109,7 @@ class Vitron:
             ValueError: a conversation is malformed. What goes wrong after that (an invocation that cannot be parsed,
                 a specialist that fails) is in `Reply.error`.
         """
+        conversations = [carry_produced(messages) for messages in conversations]
         seeds = list(seeds) if seeds is not None else [0] * len(conversations)
         results = self.generate(conversations, params or SamplingParams(), seeds)
         answers = [self.language.answer(result) for result in results]
@@ -123,7 +126,7 @@ class Vitron:
     ) -> list[GenerationResult]:
         """Run the encoders and the LLM only."""
         requests = []
-        for messages, seed in zip(conversations, seeds, strict=True):
+        for messages, seed in zip(map(carry_produced, conversations), seeds, strict=True):
             self.language.check_clips(messages)
             media = self.encode_media(messages)
             request = self.language.start(

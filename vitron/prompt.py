@@ -3,20 +3,21 @@
 Vicuna v1.1's template: `SYSTEM USER: ... ASSISTANT: ...</s>USER: ...`. A `<image>` becomes as many placeholder
 positions as the picture has visual tokens, a `<region>` becomes two; features are written over them later. A `<video>`
 becomes those of its temporal mean and then those of its frames. A region on a clip is followed by ` (frame k)`, where k
-counts the frames that the LLM sees.
+counts the frames that the LLM sees. What the assistant made stands in front of the user's next words
+(`carry_produced`), never in the assistant's own turn.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from vitron.config import VideoConfig
 from vitron.frames import sample_numbers
 from vitron.tokens import IMAGE, PLACEHOLDERS, REGION, REGION_TOKENS, VIDEO, signal_ids, token_id
-from vitron.types import Clip, DrawnRegion, Image, Message
+from vitron.types import Clip, DrawnRegion, Image, Message, Reply, SpecialistOutput
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -26,6 +27,7 @@ SYSTEM = (
     "detailed, and polite answers to the user's questions."
 )
 IGNORE = -100
+_IMAGE_LINES = re.compile(f"(?:{re.escape(IMAGE)}\n)*")
 _PLACEHOLDER = re.compile(f"({'|'.join(re.escape(token) for token in PLACEHOLDERS)})")
 _SPECIAL = re.compile(r"<(?=/?s>|unk>|image>|video>|region>|signal_\d+>)")
 
@@ -106,11 +108,13 @@ class PromptWriter:
         return self._encode(f" (frame {seen[region.clip].index(region.frame)})")
 
     def _assistant(self, message: Message) -> Prompt:
+        if message.images or message.clips:
+            raise ValueError("messages: an assistant's turn holds pictures or clips, expected `carry_produced` before")
         ids = self._encode(" " + escape(message.text))
         if "<Module>" in message.text:
             ids += signal_ids(self.tokenizer, self.num_signal_tokens)
         ids.append(self._eos())
-        return Prompt(ids, list(ids))
+        return Prompt(ids, list(ids) if message.learned else [IGNORE] * len(ids))
 
     def _encode(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False))
@@ -167,6 +171,46 @@ def user_message(parts: Sequence[str | Image | Clip | DrawnRegion]) -> Message:
         text = _joined(text, REGION if run is None else escape(run))
     media = f"{IMAGE}\n" * len(images) + f"{VIDEO}\n" * len(clips)
     return Message(role="user", text=media + text, images=images, regions=regions, clips=clips)
+
+
+def carry_produced(messages: Sequence[Message]) -> list[Message]:
+    """Move the pictures and clips of assistant turns into the user turns that follow, in front of all else there.
+
+    So training shows them, as something that the user has before the eyes and speaks of. The reading order of media
+    stays, and with it the indices that regions use. Applied twice it changes nothing more.
+
+    Raises:
+        ValueError: no user's turn follows what was made.
+    """
+    carried: list[Message] = []
+    images: tuple[Image, ...] = ()
+    clips: tuple[Clip, ...] = ()
+    for message in messages:
+        if message.role == "assistant":
+            images, clips = images + message.images, clips + message.clips
+            carried.append(replace(message, images=(), clips=()))
+        elif message.role == "user":
+            carried.append(_led_by(images, clips, message))
+            images, clips = (), ()
+        else:
+            carried.append(message)
+    if images or clips:
+        raise ValueError("messages: the last turn holds what the assistant made, expected a user's turn after it")
+    return carried
+
+
+def assistant_message(reply: Reply) -> Message:
+    """Return a reply as a turn of the conversation that goes on, with the pictures and clips that were made."""
+    output = reply.output or SpecialistOutput()
+    return Message(role="assistant", text=reply.text, images=output.images, clips=output.clips)
+
+
+def _led_by(images: tuple[Image, ...], clips: tuple[Clip, ...], message: Message) -> Message:
+    """Put media in front of a user's own: pictures before clips, as in `user_message`."""
+    lines = _IMAGE_LINES.match(message.text)
+    own = lines.group() if lines else ""
+    text = f"{IMAGE}\n" * len(images) + own + f"{VIDEO}\n" * len(clips) + message.text[len(own) :]
+    return replace(message, text=text, images=images + message.images, clips=clips + message.clips)
 
 
 def _runs(parts: Sequence[str | DrawnRegion]) -> list[str | None]:

@@ -7,26 +7,43 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from vitron.invocation import strip_verb
+from vitron.invocation import strip_verb, verb_of
 from vitron.specialists.base import Option, SpecialistRequest
-from vitron.types import DrawnRegion, Image, Invocation, Message, MessageMode, Module
+from vitron.types import Clip, DrawnRegion, Image, Invocation, Message, MessageMode, Module
 
 SPECIALISTS: dict[Module, str] = {
     Module.IMAGE_GENERATION: "gligen",
     Module.IMAGE_SEGMENTATION: "seem",
+    Module.IMAGE_EDITING: "gligen_edit",
+    Module.VIDEO_GENERATION: "zeroscope",
+    Module.VIDEO_SEGMENTATION: "seem_video",
+    Module.VIDEO_EDITING: "stablevideo",
 }
-"""Which specialist carries out which module."""
+"""Which specialist carries out which module; see `ANIMATION` for the exception."""
+ANIMATION = "animation"
+"""Verb of a Video Generation that begins with a picture of the conversation: it goes to I2VGen-XL."""
+ANIMATOR = "i2vgen"
+NAMES: tuple[str, ...] = (*SPECIALISTS.values(), ANIMATOR)
+"""All specialists."""
 
 
 class RoutingError(ValueError):
-    """The invocation names a module that nothing here carries out, or lacks what the module needs."""
+    """The invocation lacks what its specialist needs."""
 
 
 class _Sources(NamedTuple):
-    image: Image | None
-    drawn: tuple[DrawnRegion, ...]
-    reference: Image | None
-    reference_drawn: DrawnRegion | None
+    image: Image | None = None
+    clip: Clip | None = None
+    drawn: tuple[DrawnRegion, ...] = ()
+    reference: Image | None = None
+    reference_drawn: DrawnRegion | None = None
+
+
+def specialist_of(invocation: Invocation) -> str:
+    """Return the name of the specialist that an invocation is for."""
+    if invocation.module is Module.VIDEO_GENERATION and verb_of(invocation.instruction) == ANIMATION:
+        return ANIMATOR
+    return SPECIALISTS[invocation.module]
 
 
 def route(
@@ -43,21 +60,17 @@ def route(
     the text says (instruction, boxes, drawings) is.
 
     Raises:
-        RoutingError: no specialist for the module, or a picture is needed and the conversation has none.
+        RoutingError: a picture or a clip is needed and the conversation has none.
     """
-    name = SPECIALISTS.get(invocation.module)
-    if name is None:
-        known = [module.value for module in SPECIALISTS]
-        raise RoutingError(f"module: {invocation.module.value!r} has no specialist here, expected one of {known}")
+    name = specialist_of(invocation)
+    sources = _READERS[name](messages) if name in _READERS else _Sources()
     textual = mode != "signal"
-    sources = _sources(messages) if invocation.module is Module.IMAGE_SEGMENTATION else _Sources(None, (), None, None)
-    if invocation.module is Module.IMAGE_SEGMENTATION and sources.image is None:
-        raise RoutingError("images: segmentation needs a picture, the conversation has none")
     return name, SpecialistRequest(
         instruction=strip_verb(invocation.instruction) if textual else "",
         regions=invocation.regions if textual else (),
         signal=signal if mode != "text" else None,
         image=sources.image,
+        clip=sources.clip,
         drawn=sources.drawn if textual else (),
         reference=sources.reference if textual else None,
         reference_drawn=sources.reference_drawn if textual else None,
@@ -66,7 +79,7 @@ def route(
     )
 
 
-def _sources(messages: Sequence[Message]) -> _Sources:
+def _picture_sources(messages: Sequence[Message]) -> _Sources:
     """Find the picture to work on, what is drawn on it, and a reference picture.
 
     The last user turn decides. If it brings two or more pictures and a drawing on an earlier one, that one is the
@@ -74,8 +87,8 @@ def _sources(messages: Sequence[Message]) -> _Sources:
     """
     images = [image for message in messages for image in message.images]
     if not images:
-        return _Sources(None, (), None, None)
-    last = [message for message in messages if message.role == "user"][-1]
+        raise RoutingError("images: this needs a picture, the conversation has none")
+    last = _last_turn(messages)
     drawn = tuple(region for region in last.regions if region.clip is None)
     target = len(images) - 1
     if drawn and len(last.images) < 2:
@@ -83,4 +96,46 @@ def _sources(messages: Sequence[Message]) -> _Sources:
     here = tuple(region for region in drawn if region.image == target)
     elsewhere = [region for region in drawn if region.image != target]
     reference = elsewhere[0] if elsewhere else None
-    return _Sources(images[target], here, images[reference.image] if reference else None, reference)
+    return _Sources(
+        image=images[target],
+        drawn=here,
+        reference=images[reference.image] if reference else None,
+        reference_drawn=reference,
+    )
+
+
+def _clip_sources(messages: Sequence[Message]) -> _Sources:
+    """Find the clip to work on and what is drawn on its frames: the one drawn on, or else the last one.
+
+    A picture of the last turn that is drawn on is a reference: it shows what is meant.
+    """
+    clips = [clip for message in messages for clip in message.clips]
+    if not clips:
+        raise RoutingError("videos: this needs a video, the conversation has none")
+    last = _last_turn(messages)
+    drawn = tuple(region for region in last.regions if region.clip is not None)
+    target = drawn[-1].clip if drawn else len(clips) - 1
+    assert target is not None
+    on_pictures = [region for region in last.regions if region.clip is None]
+    reference = on_pictures[0] if on_pictures else None
+    images = [image for message in messages for image in message.images]
+    return _Sources(
+        clip=clips[target],
+        drawn=tuple(region for region in drawn if region.clip == target),
+        reference=images[reference.image] if reference else None,
+        reference_drawn=reference,
+    )
+
+
+def _last_turn(messages: Sequence[Message]) -> Message:
+    return [message for message in messages if message.role == "user"][-1]
+
+
+_READERS = {
+    "seem": _picture_sources,
+    "gligen_edit": _picture_sources,
+    ANIMATOR: _picture_sources,
+    "seem_video": _clip_sources,
+    "stablevideo": _clip_sources,
+}
+"""What of the conversation a specialist works on; the others draw from the message alone."""

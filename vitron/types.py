@@ -119,13 +119,17 @@ class DrawnRegion:
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """One turn. A user's text holds an `<image>` per picture, a `<video>` per clip, a `<region>` per drawn region."""
+    """One turn. A user's text holds an `<image>` per picture, a `<video>` per clip, a `<region>` per drawn region.
+
+    `learned` matters in training alone: whether an assistant's turn is a target, or history.
+    """
 
     role: Role
     text: str
     images: tuple[Image, ...] = ()
     regions: tuple[DrawnRegion, ...] = ()
     clips: tuple[Clip, ...] = ()
+    learned: bool = True
 
 
 class Detection(NamedTuple):
@@ -136,12 +140,44 @@ class Detection(NamedTuple):
     score: float
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Track:
+    """One object through a clip.
+
+    Attributes:
+        id: stays with the object, also while it is hidden; unique within a clip.
+        masks: bool `[T, height, width]`, all False in a frame where it is not seen.
+        numbers: frame numbers of the T masks in the video.
+        scores: T numbers in [0, 1].
+        label: what it is, "" when nobody said so.
+    """
+
+    id: int
+    masks: BoolMask
+    numbers: tuple[int, ...]
+    scores: tuple[float, ...]
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        frames = self.masks.shape[0]
+        if self.masks.ndim != 3 or len(self.numbers) != frames or len(self.scores) != frames:
+            got = f"{list(self.masks.shape)}, {len(self.numbers)} numbers and {len(self.scores)} scores"
+            raise ValueError(f"masks: got {got}, expected [T, height, width] and T of each")
+
+    @property
+    def boxes(self) -> tuple[Box | None, ...]:
+        """The box around each mask; None where the object is not seen."""
+        return tuple(_box_around(mask) for mask in self.masks)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SpecialistOutput:
     """What a specialist made; only the fields that its module fills are non-empty."""
 
     detections: tuple[Detection, ...] = ()
     images: tuple[Image, ...] = ()
+    clips: tuple[Clip, ...] = ()
+    tracks: tuple[Track, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,3 +206,16 @@ def check_box(box: Box) -> Box:
     if box[0] > box[2] or box[1] > box[3]:
         raise ValueError(f"box: got {box}, expected x1 <= x2 and y1 <= y2")
     return box
+
+
+def _box_around(mask: BoolMask) -> Box | None:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return None
+    height, width = mask.shape
+    return (
+        float(columns[0] / width),
+        float(rows[0] / height),
+        float((columns[-1] + 1) / width),
+        float((rows[-1] + 1) / height),
+    )

@@ -18,7 +18,7 @@ from vitron.llm.engine import GenerationResult, SamplingParams
 from vitron.model import Vitron
 from vitron.prompt import user_message
 from vitron.routing import RoutingError, route
-from vitron.types import DrawnRegion, Grounding, Invocation, Message, Module
+from vitron.types import Clip, DrawnRegion, Grounding, Invocation, Message, Module
 
 RNG = np.random.default_rng(0)
 WIDE = RNG.integers(0, 255, (40, 90, 3), dtype=np.uint8)
@@ -211,12 +211,31 @@ def test_a_later_turn_may_draw_on_an_earlier_picture() -> None:
     assert request.drawn == (BOX,)
 
 
-def test_segmentation_without_a_picture_and_unknown_modules_are_errors() -> None:
+def test_what_lacks_its_picture_or_clip_is_an_error() -> None:
     with pytest.raises(RoutingError, match="picture"):
         route(SEGMENT, [user_message(["segment the clock"])], SIGNAL, "hybrid")
     video = Invocation(module=Module.VIDEO_EDITING, instruction="edit: x")
-    with pytest.raises(RoutingError, match="Video Editing"):
+    with pytest.raises(RoutingError, match="video"):
         route(video, [user_message([SQUARE, "x"])], SIGNAL, "hybrid")
+
+
+def test_an_animation_goes_to_the_image_animator_with_the_last_picture() -> None:
+    asked = Invocation(module=Module.VIDEO_GENERATION, instruction="animation: the clock falls")
+    name, request = route(asked, [user_message([SQUARE, "let it fall"])], SIGNAL, "hybrid")
+    assert (name, request.instruction, request.image) == ("i2vgen", "the clock falls", SQUARE)
+    asked = Invocation(module=Module.VIDEO_GENERATION, instruction="generation: a clock falls")
+    name, request = route(asked, [user_message([SQUARE, "a clock falls"])], SIGNAL, "hybrid")
+    assert (name, request.image) == ("zeroscope", None)
+
+
+def test_a_video_task_works_on_the_clip_that_is_drawn_on() -> None:
+    clips = [Clip(frames=np.zeros((3, 4, 4, 3), np.uint8)) for _ in range(2)]
+    box = DrawnRegion(kind="box", box=(0.0, 0.0, 0.5, 0.5), clip=0, frame=2)
+    asked = Invocation(module=Module.VIDEO_SEGMENTATION, instruction="segmentation: object")
+    name, request = route(asked, [user_message([*clips, "track", box])], SIGNAL, "hybrid")
+    assert (name, request.clip, request.drawn) == ("seem_video", clips[0], (box,))
+    _, request = route(asked, [user_message([*clips, "track the dog"])], SIGNAL, "hybrid")
+    assert request.clip is clips[1]
 
 
 def test_parts_in_bfloat16_answer_too() -> None:

@@ -18,10 +18,10 @@ from vitron.encoders.image import ImageEncoder, stretch
 from vitron.encoders.region import make_region_encoder
 from vitron.invocation import parse_reply
 from vitron.prompt import IGNORE, PromptWriter
-from vitron.routing import SPECIALISTS, route
+from vitron.routing import route, specialist_of
 from vitron.specialists.base import SpecialistRequest
 from vitron.specialists.objectives import SegmentationBatch, segmentation_batch
-from vitron.types import Grounding, Message, Module
+from vitron.types import Grounding, Invocation, Message, Module
 
 MODULES = tuple(Module)
 """The modules by number: what the discriminator of step 3 tells apart."""
@@ -118,7 +118,7 @@ class Collator:
         if media.masks:
             weights, geometry = self._region.prepare(media.masks)
         invoked = [_invocation(sample, turns) for sample, turns in zip(samples, conversations, strict=True)]
-        modules = [MODULES.index(each.module) for each in invoked if each]
+        modules = [MODULES.index(each.invocation.module) for each in invoked if each]
         return Batch(
             ids=ids,
             labels=labels,
@@ -143,11 +143,10 @@ class Collator:
         return ids, labels
 
     def _calls(self, invoked: Sequence[_Invoked]) -> dict[str, Calls]:
-        """Group by specialist; modules that none carries out yet are learned as text alone."""
+        """Group by specialist."""
         found: dict[str, list[int]] = {}
         for row, each in enumerate(invoked):
-            if each.module in SPECIALISTS:
-                found.setdefault(SPECIALISTS[each.module], []).append(row)
+            found.setdefault(specialist_of(each.invocation), []).append(row)
         return {
             name: Calls(
                 rows=torch.tensor(rows),
@@ -175,17 +174,15 @@ class Collator:
 
 
 class _Invoked(NamedTuple):
-    """A sample that ends in an invocation of a module."""
+    """A sample that ends in an invocation."""
 
     sample: Sample
     turns: Sequence[Message]
-    module: Module
+    invocation: Invocation
 
     def request(self) -> SpecialistRequest:
         """Return what the specialist gets, as when it is served."""
-        invocation = parse_reply(self.sample.turns[-1].text).invocation
-        assert invocation is not None
-        return route(invocation, self.turns[:-1], None, "hybrid")[1]
+        return route(self.invocation, self.turns[:-1], None, "hybrid")[1]
 
 
 def _invocation(sample: Sample, turns: Sequence[Message]) -> _Invoked | None:
@@ -193,4 +190,4 @@ def _invocation(sample: Sample, turns: Sequence[Message]) -> _Invoked | None:
         return None
     invocation = parse_reply(sample.turns[-1].text).invocation
     assert invocation is not None, sample.id
-    return _Invoked(sample, turns, invocation.module)
+    return _Invoked(sample, turns, invocation)

@@ -53,6 +53,7 @@ def messages(sample: Sample) -> list[Message]:
             Message(
                 role=turn.role,
                 text=turn.text,
+                learned=turn.learned,
                 images=tuple(images.pop(0) for _ in range(asked.count(IMAGE))),
                 clips=tuple(Clip(frames=clips.pop(0)) for _ in range(asked.count(VIDEO))),
                 regions=tuple(_region(sample, *marks.pop(0), on_clips) for _ in range(asked.count(REGION))),

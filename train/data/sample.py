@@ -20,12 +20,14 @@ class Turn:
 
     A user's text holds one `<image>` or `<video>` per medium, each with a line break after it, and
     one `<region>` per mark, in the order of `Sample.marks`. `invokes` marks an assistant's turn
-    that ends in a structured invocation; the prompt writer appends the signal tokens.
+    that ends in a structured invocation; the prompt writer appends the signal tokens. An assistant's turn that is not
+    `learned` is history: it is read, and nothing is learned from it.
     """
 
     role: Literal["user", "assistant"]
     text: str
     invokes: bool = False
+    learned: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

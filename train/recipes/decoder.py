@@ -7,11 +7,19 @@ from fractions import Fraction
 
 from train.recipe import Recipe
 from train.recipes.language_data import Plan
-from train.recipes.language_recipe import INVOKING, Step, recipe_of
+from train.recipes.language_recipe import CLIP_INVOKING, INVOKING, Step, recipe_of
 from train.recipes.language_steps import FIRST, TINY
 from train.recipes.parts import Learns
 
-INVOCATIONS = {"generate": 6, "generate_like": 4, "segment_text": 4, "segment_mark": 3, "segment_reference": 3}
+INVOCATIONS = {
+    "generate": 6,
+    "generate_like": 4,
+    "segment_text": 4,
+    "segment_mark": 3,
+    "segment_reference": 3,
+    "image_edit": 4,
+    **dict.fromkeys(CLIP_INVOKING, 1),
+}
 """What carries a signal; in generation more has to be said by it."""
 
 

@@ -43,7 +43,7 @@ class Plan:
     share: Fraction = Fraction(0)
     clips: Mapping[str, int] = field(default_factory=dict)
     clip_share: Fraction = Fraction(0)
-    turns: int = 5
+    turns: int = 8
     stream: int = 0
 
 

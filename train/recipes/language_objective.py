@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from train.data.collate import Batch, Calls
 from train.recipe import Objective
 from train.recipes.parts import LanguageSide
-from train.recipes.teachers import Teacher
+from train.recipes.teachers import PROJECTIONS, SpecialistTeacher, Teacher
+from vitron.encoders.image import ImageEncoder
 from vitron.encoders.video import embed_clips
 from vitron.llm.core import Learned
 from vitron.llm.synergy import TaskDiscriminator, ramp, synergy_loss
@@ -19,6 +20,8 @@ from vitron.prompt import IGNORE
 
 ALIGNMENT = 0.04
 """Weight of a distance: text states are about 11 long, and next-token losses end near 0.1."""
+ADVERSARY = 10.0
+"""Strength of the reversed gradient in the end: at 1 the task losses hold v^s where it is (docs/decisions.md)."""
 _BUSY = ("language_model", "lora")
 """Parts that are in training mode even if frozen: there a stock LLM saves memory by gradient checkpointing."""
 
@@ -78,8 +81,7 @@ class Conversations(Objective):
         model, image, region, video, _ = self._held
         features = regions = clips = None
         if batch.pixels is not None:
-            with torch.set_grad_enabled(torch.is_grad_enabled() and _learns(image)):
-                patches = image(batch.pixels)
+            patches = _patches(image, batch.pixels, sum(batch.lengths))
             if batch.owners is not None and batch.weights is not None and batch.geometry is not None:
                 regions = region(patches[batch.owners].float(), batch.weights, batch.geometry)
             frames = sum(batch.lengths)
@@ -94,8 +96,8 @@ class Conversations(Objective):
     def calls(self, batch: Batch) -> Iterator[tuple[str, Teacher, Calls]]:
         """Yield the invocations of a batch that have a teacher."""
         for name, calls in batch.calls.items():
-            if name in self.teachers:
-                yield name, self.teachers[name], calls
+            if PROJECTIONS[name] in self.teachers:
+                yield name, self.teachers[PROJECTIONS[name]], calls
 
     def distance(self, teacher: Teacher, signal: Tensor, texts: tuple[str, ...]) -> Tensor:
         """Return the distance of projected signals `[R, n, d_v]` to the states of texts."""
@@ -109,15 +111,26 @@ class Conversations(Objective):
         for name, teacher, calls in self.calls(batch):
             signal = learned.signal.joined[calls.rows]
             yield name, ALIGNMENT * self.distance(teacher, signal, calls.texts)
-            if calls.taught is not None:
+            if calls.taught is not None and isinstance(teacher, SpecialistTeacher):
                 rows = len(calls.taught.instructions)
                 yield teacher.loss_name, teacher.weight * teacher.loss(signal[:rows].float(), calls.taught)
         discriminator = self._held[-1]
         if discriminator is not None and len(batch.modules):
-            strength = ramp(batch.progress) if self.adversarial else 0.0
+            strength = ADVERSARY * ramp(batch.progress) if self.adversarial else 0.0
             shared = learned.signal.shared.float()
             with torch.autocast(shared.device.type, enabled=False):
                 yield "task", synergy_loss(discriminator, shared, batch.modules, strength)
+
+
+def _patches(image: ImageEncoder, pixels: Tensor, frames: int) -> Tensor:
+    """Encode pictures and the frames behind them; the tower learns from pictures, frames would cost thrice as much."""
+    learns = torch.is_grad_enabled() and _learns(image)
+    if not learns or not frames:
+        with torch.set_grad_enabled(learns):
+            return image(pixels)
+    with torch.no_grad():
+        seen = image(pixels[len(pixels) - frames :])
+    return torch.cat([image(pixels[: len(pixels) - frames]), seen]) if len(pixels) > frames else seen
 
 
 def _learns(part: nn.Module) -> bool:

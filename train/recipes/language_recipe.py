@@ -30,8 +30,9 @@ from train.recipes.parts import (
     open_generator,
     open_language_side,
     open_segmenter,
+    open_video_generators,
 )
-from train.recipes.teachers import GenerationTeacher, SegmentationTeacher, Teacher
+from train.recipes.teachers import GenerationTeacher, SegmentationTeacher, SpecialistTeacher, Teacher
 from train.settings import Settings
 from vitron.config import VitronConfig
 from vitron.llm.synergy import TaskDiscriminator
@@ -53,7 +54,7 @@ ADAM_NAMES = (
 """First and last layers stay with AdamW; so does the discriminator, whose game momentum would turn in circles, and the
 vision tower, which is to be adapted and not made anew."""
 Taught = Literal["no", "distance", "specialists"]
-INVOKING = ("generate", "generate_like", "segment_text", "segment_mark", "segment_reference")
+INVOKING = ("generate", "generate_like", "segment_text", "segment_mark", "segment_reference", "image_edit")
 """Requests on pictures that end in an invocation."""
 CLIP_INVOKING = ("track_text", "track_mark", "video_generate", "image_to_video", "video_edit")
 """Those on clips."""
@@ -115,6 +116,7 @@ def rates_of(step: Step, config: VitronConfig) -> dict[str, float]:
     taught = step.taught(config)
     if taught != "no":
         rates |= {"clip_text": 0.0, "gligen_projection": 1.0, "seem": 0.0, "seem_projection": 1.0}
+        rates |= {"zeroscope_projection": 1.0, "i2vgen_projection": 1.0}
     if taught == "specialists":
         rates |= {"gligen_vae": 0.0, "gligen_unet": 0.0}
     if step.adversary != "no":
@@ -157,8 +159,10 @@ def _teachers(
     gligen, drawing = open_generator(build, new)
     seem, segmenting = open_segmenter(build, new)
     wanted = rates_of(step, build.config)
-    parts = {name: part for name, part in {**drawing, **segmenting}.items() if name in wanted}
-    return parts, {"gligen": GenerationTeacher(gligen), "seem": SegmentationTeacher(seem)}, gligen
+    filming, conditions = open_video_generators(build, gligen, new)
+    parts = {name: part for name, part in {**drawing, **segmenting, **filming}.items() if name in wanted}
+    teachers = {"gligen": GenerationTeacher(gligen), "seem": SegmentationTeacher(seem), **conditions}
+    return parts, teachers, gligen
 
 
 class Scores:
@@ -167,7 +171,8 @@ class Scores:
     def __init__(self, step: Step, build: Build, side: LanguageSide, objective: Conversations) -> None:
         self.step, self.build, self.side, self.objective = step, build, side, objective
         self.taught = step.taught(build.config)
-        tasks = dict.fromkeys((*step.checked, *step.own, *(INVOKING if self.taught != "no" else ())))
+        invoking = (*INVOKING, *CLIP_INVOKING) if self.taught != "no" else ()
+        tasks = dict.fromkeys((*step.checked, *step.own, *invoking))
         collate = Collator(build.config, side.tokenizer, taught=REPLIES if self.taught == "specialists" else 0)
         self.held = HeldOut(tuple(tasks), REPLIES, collate, build.device)
 
@@ -179,9 +184,9 @@ class Scores:
         if step.own and self.build.settings.strategy == "ddp":
             metrics |= reply_scores(self.build.config, self.side, self.held, step.own)
         if self.taught != "no":
-            metrics |= signal_scores(self.objective, self.held, INVOKING)
+            metrics |= signal_scores(self.objective, self.held, (*INVOKING, *CLIP_INVOKING))
         if step.adversary != "no":
-            metrics |= probe_scores(self.objective, self.held, INVOKING, seed)
+            metrics |= probe_scores(self.objective, self.held, (*INVOKING, *CLIP_INVOKING), seed)
         return {**metrics, "score": self._score(metrics)}
 
     def draw(self, gligen: Gligen, folder: Path) -> None:
@@ -199,4 +204,5 @@ class Scores:
 
 
 def _signal_weights(objective: Conversations) -> dict[str, float]:
-    return {teacher.loss_name: teacher.weight for teacher in objective.teachers.values()}
+    teachers = objective.teachers.values()
+    return {teacher.loss_name: teacher.weight for teacher in teachers if isinstance(teacher, SpecialistTeacher)}

@@ -16,7 +16,7 @@ from train.recipes.language_objective import Conversations
 from train.recipes.parts import LanguageSide
 from train.recipes.reply_scores import right
 from train.recipes.specialists import save_grid
-from train.recipes.teachers import SegmentationTeacher
+from train.recipes.teachers import SegmentationTeacher, SpecialistTeacher
 from vitron.config import VitronConfig
 from vitron.invocation import parse_reply
 from vitron.language import make_language
@@ -99,7 +99,7 @@ def signal_scores(objective: Conversations, held: HeldOut, tasks: Sequence[str])
                     signal = learned.signal.joined[calls.rows].float()
                     distance = objective.distance(teacher, signal, calls.texts)
                     sums.setdefault(f"{name}_distance", []).append(float(distance))
-                    if calls.taught is None:
+                    if calls.taught is None or not isinstance(teacher, SpecialistTeacher):
                         continue
                     signal = signal[: len(calls.taught.instructions)]
                     sums.setdefault(teacher.loss_name, []).append(float(teacher.loss(signal, calls.taught)))

@@ -33,7 +33,13 @@ FIRST = Settings(
 SECOND = replace(FIRST, batch=90, micro_batch=9, lr=1e-5)
 LORA = Learns(llm="adapters", front=True, signal_head=False)
 """LoRA in the LLM, and the linear layers behind the encoders."""
-KEPT = {**dict.fromkeys(INVOKING, 2), **dict.fromkeys(CLIP_INVOKING, 1), "chat": 1}
+KEPT = {
+    **dict.fromkeys(INVOKING, 2),
+    **dict.fromkeys(CLIP_INVOKING, 1),
+    "follow_up": 1,
+    "video_follow_up": 1,
+    "chat": 1,
+}
 """What later steps repeat, so that nothing is forgotten."""
 
 
@@ -74,7 +80,10 @@ def invocation(preset: str) -> Recipe:
                     "segment_text": 4,
                     "segment_mark": 3,
                     "segment_reference": 3,
-                    **dict.fromkeys(CLIP_INVOKING, 1),
+                    "image_edit": 5,
+                    **dict.fromkeys(CLIP_INVOKING, 2),
+                    "follow_up": 2,
+                    "video_follow_up": 2,
                     "chat": 2,
                     "chat_picture": 1,
                 },
@@ -87,7 +96,7 @@ def invocation(preset: str) -> Recipe:
             full=replace(FIRST, steps=1300),
             checked=(*INVOKING, *CLIP_INVOKING, "chat", "vqa", "region_caption"),
             own=(*INVOKING, *CLIP_INVOKING, "chat_picture"),
-            signals_tiny="no",
+            signals_tiny="distance",
         ),
     )
 

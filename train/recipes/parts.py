@@ -14,6 +14,7 @@ from torch import nn
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from train.recipe import Build, start
+from train.recipes.teachers import ConditionTeacher, Teacher
 from train.recipes.tokenizers import coordinate_words
 from vitron.config import VitronConfig
 from vitron.encoders.image import ImageEncoder, load_image_encoder
@@ -21,6 +22,7 @@ from vitron.encoders.region import RegionEncoder, make_region_encoder
 from vitron.encoders.video_projector import PART, VideoProjector, make_video_projector
 from vitron.llm.core import LanguageModel, order_coordinates
 from vitron.specialists.gligen import Gligen
+from vitron.specialists.output_projection import OutputProjection
 from vitron.specialists.seem.model import Seem
 
 FRONT = ("region_encoder", PART)
@@ -165,6 +167,23 @@ def open_generator(build: Build, new: set[str]) -> tuple[Gligen, dict[str, nn.Mo
         "gligen_unet": gligen.denoiser,
         "gligen_projection": gligen.projection,
     }
+
+
+def open_video_generators(
+    build: Build, gligen: Gligen, new: set[str]
+) -> tuple[dict[str, nn.Module], dict[str, Teacher]]:
+    """Return the output projections of the video generators, and what teaches them.
+
+    Their condition encoder is the image generator's where a preset has no stock pipeline.
+    """
+    parts: dict[str, nn.Module] = {}
+    teachers: dict[str, Teacher] = {}
+    for name in ("zeroscope", "i2vgen"):
+        projection = OutputProjection(build.config.signal.width, gligen.text.width, build.config.gligen.projection)
+        start(projection, f"{name}_projection", build.weights, new)
+        parts[f"{name}_projection"] = projection
+        teachers[name] = ConditionTeacher(gligen.text, projection)
+    return parts, teachers
 
 
 def open_segmenter(build: Build, new: set[str]) -> tuple[Seem, dict[str, nn.Module]]:

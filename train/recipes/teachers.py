@@ -7,7 +7,7 @@ leaves out (paper B.1, after NExT-GPT); and what the specialist makes of the mes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from diffusers import DPMSolverMultistepScheduler
@@ -22,25 +22,47 @@ from vitron.specialists.output_projection import OutputProjection
 from vitron.specialists.seem.losses import Targets
 from vitron.specialists.seem.model import Seem
 from vitron.specialists.seem.network import upsample
+from vitron.specialists.text_condition import TextCondition
 from vitron.types import Grounding
+
+PROJECTIONS: dict[str, str] = {
+    "gligen": "gligen",
+    "gligen_edit": "gligen",
+    "stablevideo": "gligen",
+    "seem": "seem",
+    "seem_video": "seem",
+    "zeroscope": "zeroscope",
+    "i2vgen": "i2vgen",
+}
+"""Specialist -> whose output projection it uses: editors paint with the image generator, and the segmenter of videos is
+that of pictures with a memory."""
 
 
 class Teacher(Protocol):
-    """One specialist as the LLM's training sees it.
+    """One condition space as the LLM's training sees it.
 
     Attributes:
-        loss_name: what its own loss is called in the log.
-        weight: of that loss beside the others.
-        projection: its output projection.
+        projection: the output projection into it.
     """
 
-    loss_name: str
-    weight: float
     projection: OutputProjection
 
     def states(self, texts: Sequence[str]) -> Tensor:
         """Return the condition encoder's states of full descriptions, `[B, Q, D]`, without a gradient."""
         ...
+
+
+@runtime_checkable
+class SpecialistTeacher(Teacher, Protocol):
+    """A specialist that teaches by what it makes of a message as well.
+
+    Attributes:
+        loss_name: what its own loss is called in the log.
+        weight: of that loss beside the others.
+    """
+
+    loss_name: str
+    weight: float
 
     def loss(self, signal: Tensor, taught: Any) -> Tensor:
         """Return the specialist's own loss for hybrid messages with signal embeddings `[R, n, d_v]`."""
@@ -91,6 +113,20 @@ class GenerationTeacher:
             boxes = tuple(region.box for region in layout)
             conditions.append(GligenCondition(tokens=phrases, boxes=boxes, phrases=phrases, grounded=True))
         return self.gligen.denoiser.pack_grounding(conditions)
+
+
+class ConditionTeacher:
+    """A specialist's condition encoder alone: distances to its states."""
+
+    def __init__(self, text: TextCondition, projection: OutputProjection) -> None:
+        self.text, self.projection = text, projection
+
+    @torch.no_grad()
+    def states(self, texts: Sequence[str]) -> Tensor:
+        """Return the states of all positions: padding conditions a denoiser too."""
+        device = next(self.projection.parameters()).device
+        found: Tensor = self.text(self.text.tokenize(texts).to(device))[0]
+        return found
 
 
 class SegmentationTeacher:

@@ -21,6 +21,9 @@ from vitron.config import SignalConfig, SynergyConfig
 RAMP_STEEPNESS = 10.0
 """Gamma of Ganin et al.: strength 0.46 after a tenth of the run, 0.99 after half of it."""
 POSITION_STD = 0.02
+MOMENTUM = 0.1
+"""Weight of a batch in the discriminator's statistics."""
+EPSILON = 1e-8
 PROBE_HIDDEN = 64
 PROBE_STEPS = 80
 PROBE_LR = 2e-3
@@ -65,7 +68,15 @@ def ramp(progress: float) -> float:
 
 
 class TaskDiscriminator(nn.Module):
-    """Names the task that a signal embedding is for, from v^s alone (paper Eq. 2 and 3)."""
+    """Names the task that a signal embedding is for, from v^s alone (paper Eq. 2 and 3).
+
+    Channels are brought to mean 0 and deviation 1 first, as a probe would do it: otherwise v^s hides the task by making
+    what tells it small. All tokens are read out, not their mean, for the same reason.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    seen: Tensor
 
     def __init__(self, config: SynergyConfig, signal: SignalConfig, num_tasks: int) -> None:
         """Build one with random weights.
@@ -101,11 +112,16 @@ class TaskDiscriminator(nn.Module):
         )
         self.norm = nn.LayerNorm(config.hidden)
         self.head = nn.Sequential(
-            nn.Linear(config.hidden, config.hidden), nn.GELU(), nn.Linear(config.hidden, num_tasks)
+            nn.Linear(signal.num_tokens * config.hidden, config.hidden),
+            nn.GELU(),
+            nn.Linear(config.hidden, num_tasks),
         )
+        self.register_buffer("mean", torch.zeros(signal.num_tokens, signal.shared))
+        self.register_buffer("variance", torch.ones(signal.num_tokens, signal.shared))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.long))
 
     def forward(self, shared_BnS: Tensor) -> Tensor:
-        """Return the logits of the tasks, [B, K].
+        """Return the logits of the tasks, [B, K]; in training mode the statistics of the channels follow.
 
         Raises:
             ValueError: the embeddings have another shape than this discriminator's.
@@ -113,9 +129,23 @@ class TaskDiscriminator(nn.Module):
         if shared_BnS.ndim != 3 or shared_BnS.shape[1:] != (self.num_tokens, self.width):
             wanted = f"[B, {self.num_tokens}, {self.width}]"
             raise ValueError(f"shared: got shape {tuple(shared_BnS.shape)}, expected {wanted}")
-        hidden = self.input(shared_BnS.to(self.positions.dtype)) + self.positions
-        logits: Tensor = self.head(self.norm(self.layers(hidden)).mean(dim=1))
+        shared_BnS = shared_BnS.to(self.positions.dtype)
+        if self.training and len(shared_BnS):
+            self._follow(shared_BnS.detach())
+        scaled_BnS = (shared_BnS - self.mean) / (self.variance + EPSILON).sqrt()
+        hidden = self.input(scaled_BnS) + self.positions
+        logits: Tensor = self.head(self.norm(self.layers(hidden)).flatten(1))
         return logits
+
+    def _follow(self, shared_BnS: Tensor) -> None:
+        """Move the statistics towards those of a batch; unlike batch norm's they take any number of rows."""
+        weight = max(MOMENTUM, 1.0 / (int(self.seen) + 1))
+        squares = (shared_BnS - self.mean).square().mean(0)
+        if not self.seen:
+            squares = shared_BnS.var(0, unbiased=False) if len(shared_BnS) > 1 else torch.ones_like(self.variance)
+        self.mean.lerp_(shared_BnS.mean(0), weight)
+        self.variance.lerp_(squares, weight)
+        self.seen += 1
 
 
 def synergy_loss(discriminator: TaskDiscriminator, shared_BnS: Tensor, task_ids_B: Tensor, strength: float) -> Tensor:

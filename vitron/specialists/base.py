@@ -12,7 +12,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from vitron.types import DrawnRegion, Grounding, Image, Module, SpecialistOutput
+from vitron.types import Clip, DrawnRegion, Grounding, Image, Module, SpecialistOutput
 
 Option = float | int | str
 OnProgress = Callable[[int, int], None]
@@ -30,7 +30,8 @@ class SpecialistRequest:
         regions: the invocation's boxes, and a caller's layout (label and box) for generation.
         signal: signal embedding v, float32 `[n, d_v]`; None in message mode "text".
         image: source picture.
-        drawn: what the user drew on `image`.
+        clip: source clip, with all frames that are to be worked on.
+        drawn: what the user drew on `image`, or on frames of `clip`.
         reference: another picture that shows what is meant.
         reference_drawn: where on `reference`.
         seed: of everything random.
@@ -41,6 +42,7 @@ class SpecialistRequest:
     regions: tuple[Grounding, ...] = ()
     signal: Tensor | None = None
     image: Image | None = None
+    clip: Clip | None = None
     drawn: tuple[DrawnRegion, ...] = ()
     reference: Image | None = None
     reference_drawn: DrawnRegion | None = None

@@ -43,7 +43,7 @@ def test_a_negative_strength_would_reverse_nothing_and_is_refused() -> None:
 
 
 def test_the_discriminator_learns_at_full_strength_and_the_embedding_unlearns_at_its_own() -> None:
-    judge = discriminator()
+    judge = discriminator().eval()  # its statistics stay where they are
     shared, tasks = embeddings(12, gap=1.0)
     gradients = []
     for strength in (None, 0.25):
@@ -75,6 +75,29 @@ def test_the_discriminator_tells_tokens_apart_by_their_place() -> None:
     judge = discriminator()
     shared, _ = embeddings(2, gap=0.0)
     assert not torch.allclose(judge(shared), judge(shared.flip(1)), atol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+def test_what_tells_the_task_cannot_be_hidden_by_making_it_small(scale: float) -> None:
+    found = []
+    for factor in (1.0, scale):
+        judge = discriminator()
+        shared = 5.0 + factor * embeddings(60, gap=1.0)[0]
+        for _ in range(30):
+            judge(shared)
+        judge.eval()
+        found.append(judge(shared))
+    torch.testing.assert_close(found[0], found[1], atol=0.1, rtol=0.1)
+
+
+def test_its_statistics_follow_batches_of_any_size_in_training_alone() -> None:
+    judge, shared = discriminator(), embeddings(400, gap=0.0)[0] * 3 + 7
+    for row in range(400):
+        judge(shared[row : row + 1])
+    assert (judge.mean - 7).abs().max() < 4 and 1 < judge.variance.mean() < 15
+    before = judge.mean.clone()
+    judge.eval()(shared[:1] + 100)
+    assert torch.equal(judge.mean, before)
 
 
 def test_its_layers_start_different() -> None:

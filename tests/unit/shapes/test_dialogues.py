@@ -13,7 +13,7 @@ from vitron.invocation import parse_boxes, parse_reply
 from vitron.types import Module
 
 COUNT = 60
-INVOKING = ("generate", "generate_like", "segment_text", "segment_mark", "segment_reference")
+INVOKING = ("generate", "generate_like", "segment_text", "segment_mark", "segment_reference", "image_edit")
 
 
 def samples(task: str, split: str = "train", count: int = COUNT) -> list[Sample]:

@@ -70,11 +70,11 @@ def groups(made: Job, *, trained: bool) -> set[str]:
 
 
 FRONT = {"region_encoder", "video_projector"}
-PROJECTIONS = {"gligen_projection", "seem_projection"}
+PROJECTIONS = {"gligen_projection", "seem_projection", "zeroscope_projection", "i2vgen_projection"}
 SPECIALISTS = {"clip_text", "gligen_vae", "gligen_unet", "seem"}
 IN_FULL = {
     "alignment": {"language_model", *FRONT, "clip_vision"},
-    "invocation": {"language_model", *FRONT, "clip_vision"},
+    "invocation": {"language_model", *FRONT, "clip_vision", *PROJECTIONS},
     "decoder": {"language_model", *PROJECTIONS},
     "image-grounding": {"language_model", *FRONT, "clip_vision", *PROJECTIONS},
     "video-grounding": {"language_model", *FRONT, "clip_vision", *PROJECTIONS},
@@ -117,7 +117,7 @@ def test_steps_that_teach_the_signal_hold_the_specialists_frozen_and_the_others_
     begin: Weights, name: str, kind: str
 ) -> None:
     assert groups(job(name, kind, begin), trained=False) >= SPECIALISTS
-    assert not groups(job("invocation", kind, begin), trained=False) & SPECIALISTS
+    assert not groups(job("alignment", kind, begin), trained=False) & SPECIALISTS
 
 
 @pytest.mark.parametrize("name", STEPS)
@@ -204,7 +204,7 @@ def test_kinds_of_samples_are_spread_evenly() -> None:
         pattern({"chat": Fraction(2, 3), "clip": Fraction(2, 3), "request": Fraction(-1, 3)})
 
 
-@pytest.mark.parametrize(("name", "kind"), [("alignment", "whole"), ("invocation", "adapted"), ("synergy", "whole")])
+@pytest.mark.parametrize(("name", "kind"), [("alignment", "whole"), ("invocation", "adapted"), ("decoder", "whole")])
 def test_a_few_steps_reduce_the_loss(begin: Weights, name: str, kind: str) -> None:
     made = job(name, kind, begin, micro_batch="6")
     torch.manual_seed(0)
@@ -215,9 +215,8 @@ def test_a_few_steps_reduce_the_loss(begin: Weights, name: str, kind: str) -> No
     for _ in range(6):
         torch.manual_seed(0)  # the same noise
         optimizer.zero_grad()
-        found = made.objective(batch)
-        loss = torch.stack([value for key, value in found.items() if key != "task"]).sum()
-        torch.stack(list(found.values())).sum().backward()
+        loss = torch.stack(list(made.objective(batch).values())).sum()
+        loss.backward()
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0] - 0.2

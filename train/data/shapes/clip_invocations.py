@@ -16,10 +16,13 @@ from train.data.shapes.clip_animate import animate
 from train.data.shapes.clip_edits import ClipEdit
 from train.data.shapes.clip_exchanges import groundings, track_target
 from train.data.shapes.clip_referring import ClipReferring, expression
+from train.data.shapes.edit_invocations import BACKGROUND, FULL, INSTRUCTIONS
 from train.data.shapes.exchanges import BoolMask, Exchange
 from train.data.shapes.motion import MAX_HIDDEN
-from train.data.shapes.render_clip import Footage, film, render_clip
+from train.data.shapes.render_clip import Footage, film
+from train.data.shapes.scene import Scene
 from vitron.invocation import format_invocation
+from vitron.routing import ANIMATION
 from vitron.types import Grounding, Invocation, Module
 
 Rng = np.random.Generator
@@ -82,7 +85,7 @@ def image_to_video(rng: Rng, split: str, frames: int) -> Exchange | None:
     wanted = [clip_requests.required(each) for each in clip_film.clip.movers]
     return Exchange(
         user=wording.polish(wording.pick(clip_words.ANIMATE, rng).format(what=what, toward=toward), rng),
-        assistant=_reply(text, Module.VIDEO_GENERATION, f"{noun} {action}"),
+        assistant=_reply(text, Module.VIDEO_GENERATION, f"{noun} {action}", verb=ANIMATION),
         images=(clip_film.frames[0],),
         marks=marks,
         invokes=True,
@@ -104,18 +107,17 @@ def edit(clip_film: Footage, rng: Rng, split: str) -> Exchange | None:
     if made is None:
         return None
     if made.target is None:
-        return _edit_exchange(clip_film, rng, made, "", "", "")
-    full = f"the {clip_captions.full_description(clip_film, made.target)}"
+        return _edit_exchange(clip_film, rng, made, "", "")
     if rng.random() < 0.4:
         what, noun = _marked(clip_film, made.target, rng)
         frame = mark_frame(clip_film, made.target, rng)
-        exchange = _edit_exchange(clip_film, rng, made, what, f"the {noun}", full, groundings(clip_film, made.target))
+        exchange = _edit_exchange(clip_film, rng, made, what, f"the {noun}")
         marks = ((0, mark(clip_film, made.target, frame, rng)),)
         return dataclasses.replace(exchange, marks=marks, target={**exchange.target, "mark_frame": frame})
     found: ClipReferring | None = expression(clip_film.clip, rng, made.target)
     if found is None:
         return None
-    return _edit_exchange(clip_film, rng, made, found.text, f"the {found.noun}", full)
+    return _edit_exchange(clip_film, rng, made, found.text, f"the {found.noun}")
 
 
 def mark(clip_film: Footage, i: int, frame: int, rng: Rng) -> BoolMask:
@@ -134,13 +136,6 @@ def mark_frame(clip_film: Footage, i: int, rng: Rng) -> int:
     return int(frames[0] if rng.random() < 0.4 else rng.choice(frames))
 
 
-_INSTRUCTIONS: dict[str, str] = {
-    "recolor": "make {what} {color}",
-    "remove": "remove {what}",
-    "replace": "replace {what} with {new}",
-    "background": "make the background {color}",
-    "add": "add {new}",
-}
 _PATTERNS: dict[str, tuple[str, ...]] = {
     "recolor": clip_words.RECOLOR,
     "remove": clip_words.REMOVE,
@@ -150,28 +145,17 @@ _PATTERNS: dict[str, tuple[str, ...]] = {
 }
 
 
-def _edit_exchange(
-    clip_film: Footage,
-    rng: Rng,
-    made: ClipEdit,
-    what: str,
-    named: str,
-    full: str,
-    regions: Sequence[Grounding] = (),
-) -> Exchange:
-    """Join an edit with its wording: `what` is said, `named` is in the instruction, `full` in the condition."""
-    pattern = _INSTRUCTIONS[made.kind]
-    after = render_clip(made.clip)
+def _edit_exchange(clip_film: Footage, rng: Rng, made: ClipEdit, what: str, named: str) -> Exchange:
+    """Join an edit with its wording: `what` is said, `named` is in the instruction."""
+    edited = film(made.clip)
+    after = edited.frames
+    instruction = INSTRUCTIONS[made.kind].format(what=named, **made.words)
+    regions = _edit_regions(clip_film, edited, made)
     return Exchange(
         user=wording.command(_PATTERNS[made.kind], rng, what=what, **made.words),
-        assistant=_reply(
-            wording.pick(clip_words.EDIT_REPLIES, rng),
-            Module.VIDEO_EDITING,
-            pattern.format(what=named, **made.words),
-            regions,
-        ),
+        assistant=_reply(wording.pick(clip_words.EDIT_REPLIES, rng), Module.VIDEO_EDITING, instruction, regions),
         invokes=True,
-        condition_text=pattern.format(what=full, **made.words),
+        condition_text=_looks(made),
         target={
             "kind": made.kind,
             "clip": after,
@@ -183,6 +167,24 @@ def _edit_exchange(
             "exact": True,
         },
     )
+
+
+def _edit_regions(source: Footage, edited: Footage, made: ClipEdit) -> list[Grounding]:
+    """Where and when the edit is, and what will be there; as for pictures (`edit_invocations`)."""
+    if made.kind == "background":
+        whole = Grounding(box=FULL, label=f"{made.words['color']} {BACKGROUND}", span=(0, len(source.frames) - 1))
+        kept = [groundings(source, i, captions.describe(m.looks))[:1] for i, m in enumerate(source.clip.movers)]
+        return [whole, *(each for runs in kept for each in runs)]
+    if made.result is not None:
+        return groundings(edited, made.result, captions.describe(made.clip.movers[made.result].looks))
+    assert made.target is not None
+    return groundings(source, made.target, BACKGROUND)
+
+
+def _looks(made: ClipEdit) -> str:
+    """What a frame of the edited clip shows: keyframes are painted by the image editor."""
+    listed = captions.join([captions.article(captions.describe(mover.looks)) for mover in made.clip.movers])
+    return captions.with_background(listed, Scene(background=made.clip.background, objects=()))
 
 
 def _segmentation(
@@ -205,9 +207,10 @@ _VERBS: dict[Module, str] = {
 }
 
 
-def _reply(text: str, module: Module, what: str, regions: Sequence[Grounding] = ()) -> str:
-    """The assistant's words followed by the structured invocation."""
-    invocation = Invocation(module=module, instruction=f"{_VERBS[module]}: {what}", regions=tuple(regions))
+def _reply(text: str, module: Module, what: str, regions: Sequence[Grounding] = (), verb: str = "") -> str:
+    """The assistant's words followed by the structured invocation; `verb` in place of the module's own."""
+    instruction = f"{verb or _VERBS[module]}: {what}"
+    invocation = Invocation(module=module, instruction=instruction, regions=tuple(regions))
     return f"{text} {format_invocation(invocation)}"
 
 

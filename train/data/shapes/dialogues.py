@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from train.data.sample import Sample, Turn
-from train.data.shapes import chat, exchanges, invocations
+from train.data.shapes import chat, edit_invocations, exchanges, invocations
 from train.data.shapes.exchanges import Exchange, Picture
 from train.data.shapes.scene import sample_scene, scene_at, scene_rng
 
@@ -43,6 +43,7 @@ BUILDERS: dict[str, Builder] = {
     "chat_picture": _small_talk_about,
     "grounded_vqa": lambda pic, rng, split: exchanges.grounded_vqa(pic, rng),
     "vqa_compare": lambda pic, rng, split: exchanges.vqa_compare(pic, rng),
+    "image_edit": edit_invocations.image_edit,
 }
 TASKS: tuple[str, ...] = tuple(BUILDERS)
 PACKED_TASKS: tuple[str, ...] = (

@@ -201,6 +201,17 @@ def _count(scene: Scene, rng: Rng) -> QA | None:
     return QA(question, number_word(len(meant)), "count", _each(scene, meant))
 
 
+def _count_none(scene: Scene, rng: Rng) -> QA | None:
+    """How many there are of what is not there."""
+    for _ in range(12):
+        shape = SHAPES[int(rng.integers(len(SHAPES)))]
+        color = list(COLORS)[int(rng.integers(len(COLORS)))] if rng.random() < 0.6 else None
+        description = Description(color=color, shape=shape)
+        if may_name(scene, description) and not referents.select(scene, description):
+            return QA(ask_as("count", rng, description.noun(many=True)), number_word(0), "count", ())
+    return None
+
+
 def _exists(scene: Scene, rng: Rng) -> QA | None:
     """Yes and no equally often; a wrong object often shares an attribute with a real one."""
     wanted = bool(rng.integers(2))
@@ -315,6 +326,7 @@ _KINDS: tuple[Callable[[Scene, Rng], QA | None], ...] = (
 # Whether and how many: to answer, what is asked for has to be compared with what is there. A small LLM trained from
 # scratch answers these at chance until it has seen tens of thousands of them (docs/decisions.md).
 _COMPARISONS: tuple[Callable[[Scene, Rng], QA | None], ...] = (
-    *(_exists,) * 8, *(_count,) * 3, *(_more,) * 2, *(_side,) * 2, _attribute("position"), _attribute("position"),
+    *(_exists,) * 8, *(_count,) * 3, _count_none, *(_more,) * 2, *(_side,) * 2, _attribute("position"),
+    _attribute("position"),
     _larger, _same_color, _attribute("shape"),
 )  # fmt: skip

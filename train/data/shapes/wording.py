@@ -162,6 +162,39 @@ BACKGROUND_WORDS = (
 )  # fmt: skip
 
 
+IMAGE_EDITS: dict[str, tuple[str, ...]] = {
+    "recolor": (
+        "make {what} {color}", "make {what} {color} in the picture", "change the color of {what} to {color}",
+        "turn {what} {color}", "recolor {what} to {color}", "paint {what} {color}", "color {what} {color}",
+        "give {what} a {color} color", "i want {what} to be {color}",
+    ),
+    "remove": (
+        "remove {what}", "remove {what} from the picture", "erase {what}", "delete {what} from the image",
+        "get rid of {what}", "take {what} out of the picture", "make {what} disappear", "edit out {what}",
+        "show the picture without {what}",
+    ),
+    "replace": (
+        "replace {what} with {new}", "replace {what} by {new}", "swap {what} for {new}", "turn {what} into {new}",
+        "put {new} in the place of {what}", "change {what} to {new}", "show {new} instead of {what}",
+    ),
+    "move": (
+        "move {what} to {place}", "put {what} at {place}", "shift {what} to {place}", "place {what} at {place} instead",
+        "bring {what} to {place} of the picture", "relocate {what} to {place}",
+    ),
+    "background": (
+        "make the background {color}", "change the background to {color}", "turn the background {color}",
+        "put it on a {color} background", "give the picture a {color} background", "paint the background {color}",
+    ),
+    "add": (
+        "add {new}", "add {new} to the picture", "put {new} into the image", "insert {new}",
+        "place {new} in the picture", "also show {new}", "draw {new} into this picture",
+    ),
+}  # fmt: skip
+EDIT_REPLIES = (
+    "Here is the edited picture.", "Done, this is the new image.", "I have changed the picture.", "Here is the result.",
+)  # fmt: skip
+
+
 def pick(options: tuple[str, ...], rng: Rng) -> str:
     """One of the options at random."""
     return options[int(rng.integers(len(options)))]

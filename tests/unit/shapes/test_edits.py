@@ -1,0 +1,89 @@
+"""Edits of pictures, requests for them, and requests about what was made before."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.ndimage import binary_dilation
+
+from train.data.layout import messages
+from train.data.shapes import dialogues, edits, tasks
+from train.data.shapes.edit_invocations import FULL
+from train.data.shapes.render import amodal_masks, masks, render
+from train.data.shapes.scene import HELD_OUT, scene_at, scene_rng, well_formed
+from vitron.invocation import parse_reply
+from vitron.types import Module
+
+INDICES = range(40)
+
+
+def made(kind: str, split: str = "train") -> list[tuple[int, edits.Edit]]:
+    found = [(i, edits.edit(scene_at(split, i), scene_rng(split, i, 0, 77), split, kind)) for i in INDICES]
+    return [(i, edit) for i, edit in found if edit is not None]
+
+
+@pytest.mark.parametrize("kind", edits.EDITS)
+def test_an_edit_changes_what_it_says_and_nothing_else(kind: str) -> None:
+    assert len(made(kind)) > 10
+    for i, edit in made(kind):
+        before, after = scene_at("train", i), edit.scene
+        assert well_formed(after.objects)
+        changed = (render(before) != render(after)).any(axis=2)
+        assert changed.any()
+        touched = np.zeros_like(changed)
+        if edit.target is not None:
+            touched |= amodal_masks(before)[edit.target]
+        if edit.result is not None:
+            touched |= amodal_masks(after)[edit.result]
+        if kind == "background":
+            touched = ~masks(before).any(axis=0)
+        stray = changed & ~binary_dilation(touched, iterations=2)
+        assert stray.sum() <= 2  # edges are smooth, and the tips of stars thinner than a pixel
+
+
+def test_training_edits_make_no_held_out_pair() -> None:
+    for kind in ("recolor", "replace", "add"):
+        for _, edit in made(kind):
+            new = edit.scene.objects[edit.result]
+            assert (new.color, new.shape) not in HELD_OUT
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="recolor"):
+        edits.edit(scene_at("train", 0), scene_rng("train", 0), "train", "sharpen")
+
+
+def test_regions_of_an_edit_say_where_and_what_will_be_there() -> None:
+    kinds = set()
+    for index in INDICES:
+        sample = dialogues.build("image_edit", "test", index)
+        invocation = parse_reply(sample.turns[-1].text).invocation
+        assert invocation is not None and invocation.module is Module.IMAGE_EDITING
+        kind, labels = sample.target["kind"], [region.label for region in invocation.regions]
+        kinds.add(kind)
+        if kind == "background":
+            assert invocation.regions[0].box == FULL and labels[0] == f"{sample.target['background']} background"
+            assert len(labels) == 1 + len(sample.target["required"])
+        else:
+            assert (labels[0] == "background") == (kind in ("remove", "move"))
+            assert len(labels) == (2 if kind == "move" else 1)
+    assert kinds == set(edits.EDITS)
+
+
+@pytest.mark.parametrize("task", ["follow_up", "video_follow_up"])
+def test_what_is_asked_about_earlier_media_is_learned_and_the_history_is_not(task: str) -> None:
+    for index in INDICES:
+        sample = tasks.build(task, "train", index)
+        turns = messages(sample)
+        assert [turn.learned for turn in turns] == [True, False, True, True]
+        assert "<Module>" not in turns[1].text
+        assert len(turns[2].images) + len(turns[2].clips) == 1
+        for region in turns[2].regions:
+            assert region.clip == 0 or region.image == len(sample.images) - 1
+
+
+def test_the_same_index_gives_the_same_follow_up() -> None:
+    first, second = (tasks.build("follow_up", "val", 3) for _ in range(2))
+    assert first.turns == second.turns and all(
+        np.array_equal(a, b) for a, b in zip(first.images, second.images, strict=True)
+    )

@@ -1,0 +1,111 @@
+"""Requests about media that the assistant made earlier in the conversation ("now make it blue", paper Fig. 11).
+
+What was made stands in front of the user's next words, as when it is served (`vitron.prompt`). The earlier replies are
+history: without their invocations, and not learned from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from train.data.sample import Sample, Turn
+from train.data.shapes import captions, clip_dialogues, clip_words, dialogues, wording
+from train.data.shapes.scene import scene_rng
+
+Rng = np.random.Generator
+_STREAM = 150
+_PICTURE_TASKS = ("image_edit",) * 4 + ("image_to_video",) * 3 + ("segment_text", "segment_mark", "vqa", "caption")
+_CLIP_TASKS = ("video_edit",) * 3 + ("track_text", "track_mark", "video_qa", "video_caption")
+_IT = ("it", "it", "this", "that one", "the object")
+
+
+def follow_up(split: str, index: int, seed: int = 0) -> Sample:
+    """A picture that was drawn, and perhaps edited, and then a request about it; always the same one."""
+    rng = scene_rng(split, index, seed, _STREAM)
+    task = _PICTURE_TASKS[int(rng.integers(len(_PICTURE_TASKS)))]
+    build = clip_dialogues.build if task in clip_dialogues.TASKS else dialogues.build
+    sample = build(task, split, index, seed + 1)
+    earlier = _drawn(_objects(sample), rng)
+    if rng.random() < 0.3:
+        edited = dialogues.build("image_edit", split, index, seed + 2)
+        earlier, sample = [*edited.turns[:1], _history(wording.pick(wording.EDIT_REPLIES, rng))], _after(edited, sample)
+    return _joined("follow_up", split, index, seed, earlier, _spoken(sample, rng))
+
+
+def video_follow_up(split: str, index: int, seed: int = 0) -> Sample:
+    """A clip that was made, and then a request about it; always the same one."""
+    rng = scene_rng(split, index, seed, _STREAM + 1)
+    task = _CLIP_TASKS[int(rng.integers(len(_CLIP_TASKS)))]
+    sample = clip_dialogues.build(task, split, index, seed + 1)
+    user = wording.polish(wording.pick(clip_words.GENERATE, rng).format(_listed(_objects(sample))), rng)
+    earlier = [Turn(role="user", text=user), _history(wording.pick(clip_words.GENERATE_REPLIES, rng))]
+    return _joined("video_follow_up", split, index, seed, earlier, _spoken(sample, rng))
+
+
+BUILDERS: dict[str, Callable[[str, int, int], Sample]] = {"follow_up": follow_up, "video_follow_up": video_follow_up}
+
+
+def _history(text: str) -> Turn:
+    return Turn(role="assistant", text=text, learned=False)
+
+
+def _drawn(objects: Sequence[Mapping[str, str]], rng: Rng) -> list[Turn]:
+    user = wording.command(wording.GENERATE, rng, what=_listed(objects))
+    return [Turn(role="user", text=user), _history(wording.pick(wording.GENERATE_REPLIES, rng))]
+
+
+def _after(edited: Sample, sample: Sample) -> Sample:
+    """The request put behind an edit: the edited picture comes second, so marks move on by one."""
+    marks = (*edited.marks, *((index + 1, mask) for index, mask in sample.marks))
+    return dataclasses.replace(sample, images=(*edited.images, *sample.images), marks=marks)
+
+
+def _objects(sample: Sample) -> list[Mapping[str, str]]:
+    """What the earlier request named: some objects of the target, or none that matters."""
+    found: Any = sample.target.get("required") or []
+    return [each for each in found if "shape" in each][:2]
+
+
+def _listed(objects: Sequence[Mapping[str, str]]) -> str:
+    named = [captions.article(f"{o.get('size', '')} {o['color']} {o['shape']}".strip()) for o in objects]
+    return captions.join(named) if named else "some shapes"
+
+
+def _spoken(sample: Sample, rng: Rng) -> Sample:
+    """The request with "now", and with "it" where only one object can be meant."""
+    user = sample.turns[-2].text
+    wanted = sample.target.get("required", ())
+    head, _, words = user.rpartition("\n")
+    if sample.task == "image_edit" and sample.target["kind"] in ("recolor", "move") and len(wanted) == 1:
+        if not sample.marks and rng.random() < 0.8:
+            words = _with_it(sample, rng)
+    elif sample.task == "image_to_video" and len(wanted) == 1 and not sample.marks and rng.random() < 0.8:
+        toward = wording.pick(clip_words.TOWARD_SPOKEN[sample.target["direction"]], rng)
+        it = wording.pick(_IT, rng)
+        words = wording.polish(wording.pick(clip_words.ANIMATE, rng).format(what=it, toward=toward), rng)
+    if rng.random() < 0.35 and not words.lower().startswith("now"):
+        words = f"now {words}"
+    turns = (*sample.turns[:-2], dataclasses.replace(sample.turns[-2], text=f"{head}\n{words}"), sample.turns[-1])
+    return dataclasses.replace(sample, turns=turns)
+
+
+def _with_it(sample: Sample, rng: Rng) -> str:
+    kind, instruction = sample.target["kind"], sample.turns[-1].text.split("</Instruction>")[0]
+    words = {"what": wording.pick(_IT, rng)}
+    if kind == "recolor":
+        words["color"] = sample.target["required"][0]["color"]
+    else:
+        words["place"] = instruction.rpartition(" to ")[2]
+    return wording.command(wording.IMAGE_EDITS[kind], rng, **words)
+
+
+def _joined(task: str, split: str, index: int, seed: int, earlier: Sequence[Turn], sample: Sample) -> Sample:
+    turns = (*earlier, *sample.turns)
+    target = {**sample.target, "task": sample.task}
+    return dataclasses.replace(
+        sample, id=f"shapes/{task}/{split}/{seed}/{index}", task=task, turns=turns, target=target
+    )
