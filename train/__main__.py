@@ -49,6 +49,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--storage", default="runs", help="folder or fsspec URL of all runs (default: runs)")
     made.add_argument("--start", help="weights to start from: a folder, or a run (default: the preset's own)")
     made.add_argument("--out", help="ship: the folder that is written, such as vitron/assets/tiny")
+    made.add_argument(
+        "--also", action="append", default=[], metavar="RUN", help="ship: a run beside the chain whose parts are taken"
+    )
+    made.add_argument("--eight-bits", default="", metavar="PARTS", help="ship: parts to store in 8 bits, with commas")
     made.add_argument("--workers", help="on Ray: a number or MIN:MAX (default: this process, without Ray)")
     made.add_argument("--gpus", type=float, default=0.0, help="GPUs of a Ray worker (default: 0, one CPU)")
     made.add_argument("--budget", type=float, default=1.0, help="factor on the number of steps (default: 1)")
@@ -152,7 +156,9 @@ def workers_of(text: str) -> int | tuple[int, int]:
 def _ship(args: argparse.Namespace) -> int:
     if not args.start or not args.out:
         raise ValueError("ship: --start and --out are needed")
-    revision = ship(open_run(args.preset, args.start), Path(args.out))
+    eight_bits = [name for name in args.eight_bits.split(",") if name]
+    also = [open_run(args.preset, run) for run in args.also]
+    revision = ship(open_run(args.preset, args.start), Path(args.out), eight_bits, also)
     size = sum(path.stat().st_size for path in Path(args.out).rglob("*.safetensors"))
     print(f"{args.out}: revision {revision}, {size / 1e6:.1f} MB of weights")
     return 0

@@ -1,4 +1,4 @@
-"""Gather a chain of runs into one complete folder of weights in fp16: what is served and shipped.
+"""Gather a chain of runs into one complete folder of weights in fp16 or 8 bits: what is served and shipped.
 
 Every checkpoint holds the parts that it trained and names the weights it started from. The newest version of each part
 is taken, and the manifest lists how all of them were made, oldest first.
@@ -10,12 +10,13 @@ import hashlib
 import json
 import shutil
 import tempfile
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file
 
-from vitron.weights import Weights
+from vitron.weights import Weights, read_state
 
 TRAINING_ONLY = frozenset({"clip_heads", "discriminator"})
 """Parts that only training uses."""
@@ -23,25 +24,32 @@ _STATE = "training"
 _ADAPTER = "adapter_model.safetensors"
 
 
-def ship(weights: Weights, out: Path) -> str:
+def ship(weights: Weights, out: Path, eight_bits: Collection[str] = (), also: Sequence[Weights] = ()) -> str:
     """Write `out` and return its revision, a short hash over all weights.
 
-    `out` may be what the chain began with; it is replaced when all is written.
+    `out` may be what the chain began with; it is replaced when all is written. Parts named in `eight_bits` take half
+    the space: for networks that make pictures, whose weights need no more. What runs named in `also` trained beside the
+    chain is taken from them.
 
     Raises:
         ValueError: `weights` is no trained checkpoint, or its chain does not end in a complete folder of weights.
     """
     folders = chain(weights)
-    if len(folders) < 2:
-        raise ValueError(f"start: got {weights.folder}, expected a run or a checkpoint of one")
+    for each in (weights, *also):
+        if len(chain(each)) < 2:
+            raise ValueError(f"start: got {each.folder}, expected a run or a checkpoint of one")
+    beside = [link for each in also for link in chain(each)[:-1] if link.folder not in {f.folder for f in folders}]
+    folders = [*beside, *folders]
     files = newest(folders)
+    if unknown := sorted(set(eight_bits) - set(files)):
+        raise ValueError(f"eight-bits: got {unknown}, expected some of {', '.join(sorted(files))}")
     if "tokenizer" not in files:
         raise ValueError(f"start: {folders[-1].folder}, where the chain begins, has no tokenizer")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
         made = Weights(Path(scratch) / "weights")
         for name, path in sorted(files.items()):
-            _copy(name, path, made)
+            _copy(name, path, made, bits=8 if name in eight_bits else 16)
         manifest = _manifest(folders, revision(made.folder))
         (made.folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
         if out.exists():
@@ -83,9 +91,9 @@ def revision(folder: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def _copy(name: str, path: Path, made: Weights) -> None:
+def _copy(name: str, path: Path, made: Weights, bits: int) -> None:
     if path.is_file():
-        made.write(name, load_file(path))
+        made.write(name, read_state(path), bits)
         return
     shutil.copytree(path, made.folder / name)
     if (path / _ADAPTER).exists():

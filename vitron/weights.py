@@ -1,4 +1,4 @@
-"""Weights on disk: one safetensors file per part, stored in fp16, beside the tokenizers.
+"""Weights on disk: one safetensors file per part, stored in fp16 or 8 bits, beside the tokenizers.
 
 A folder of weights holds `<part>.safetensors`, `tokenizer/`, `clip_tokenizer/` and `manifest.json` (the recipe, seed,
 time and evaluation that made them). The embedded weights of a preset are in `vitron/assets/<preset>`.
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 ASSETS = Path(__file__).parent / "assets"
+_SCALE = ".scale_of_8_bits"
+_LEAST = 1024
+"""Elements of the smallest tensor that is stored in 8 bits: less would save nothing."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,7 @@ class Weights:
             ValueError: its tensors do not fit the module.
         """
         path = self.find(f"{part}.safetensors")
-        state = {
-            name: value.to(torch.float32) if value.is_floating_point() else value
-            for name, value in load_file(path).items()
-        }
+        state = read_state(path)
         try:
             missing, unexpected = module.load_state_dict(state, strict=False)
         except RuntimeError as error:  # how torch reports tensors of another shape
@@ -88,11 +88,31 @@ class Weights:
         tied = _tied(module)
         return self.write(part, {name: value for name, value in module.state_dict().items() if name not in tied})
 
-    def write(self, part: str, state: Mapping[str, Tensor]) -> Path:
-        """Write tensors that share no memory as `<part>.safetensors` in fp16."""
+    def write(self, part: str, state: Mapping[str, Tensor], bits: int = 16) -> Path:
+        """Write tensors that share no memory as `<part>.safetensors`, readable by everybody.
+
+        Args:
+            part: its name.
+            state: by name.
+            bits: 16 stores fp16; 8 stores matrices and kernels as int8 with a scale for each output channel.
+
+        Raises:
+            ValueError: another number of bits.
+        """
+        if bits not in (8, 16):
+            raise ValueError(f"bits: got {bits}, expected 8 or 16")
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{part}.safetensors"
-        save_file({k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in state.items()}, path)
+        stored: dict[str, Tensor] = {}
+        for name, value in state.items():
+            if not value.is_floating_point():
+                stored[name] = value.contiguous()
+            elif bits == 8 and value.ndim > 1 and value.numel() >= _LEAST:
+                stored[name], stored[name + _SCALE] = _to_8_bits(value.float())
+            else:
+                stored[name] = value.half().contiguous()
+        save_file(stored, path)
+        path.chmod(0o644)  # a server may run as somebody else
         return path
 
     def tokenizer(self, name: str = "tokenizer") -> PreTrainedTokenizerBase:
@@ -121,6 +141,28 @@ def open_weights(preset: str, folder: str | Path | None = None) -> Weights:
         return Weights(ASSETS / preset)
     latest = Path(folder) / "latest"
     return Weights(Path(folder) / latest.read_text().strip() if latest.is_file() else Path(folder))
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file of weights, floats as fp32 whatever they are stored as."""
+    stored = load_file(path)
+    state = {}
+    for name, value in stored.items():
+        if name.endswith(_SCALE):
+            continue
+        scale = stored.get(name + _SCALE)
+        if scale is not None:
+            state[name] = value.float() * scale.float().view(-1, *(1,) * (value.ndim - 1))
+        else:
+            state[name] = value.float() if value.is_floating_point() else value
+    return state
+
+
+def _to_8_bits(value: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a matrix or kernel `[out, ...]` as int8, and the scale of each output channel `[out]`."""
+    scale = value.flatten(1).abs().amax(dim=1).clamp(min=1e-8) / 127
+    rounded = (value / scale.view(-1, *(1,) * (value.ndim - 1))).round().clamp(-127, 127)
+    return rounded.to(torch.int8).contiguous(), scale
 
 
 def _tied(module: nn.Module) -> set[str]:

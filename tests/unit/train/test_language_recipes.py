@@ -29,7 +29,7 @@ from vitron.language import load_language
 from vitron.model import Vitron
 from vitron.presets import PRESETS, preset
 from vitron.prompt import user_message
-from vitron.weights import Weights
+from vitron.weights import Weights, read_state
 
 SILENT: Callable[[str], None] = lambda line: None  # noqa: E731
 STEPS = ("alignment", "invocation", "decoder", "image-grounding", "video-grounding", "grounded-qa", "synergy")
@@ -318,6 +318,18 @@ def test_a_chain_of_steps_trains_on_is_shipped_and_answers(begin: Weights, tmp_p
     assert served.reply(asked).completion_tokens > 0
     for a, b in zip(served.language.model.parameters(), gathered.language.model.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-3)  # fp16
+    # A run beside the chain brings what it trained; 8 bits are half of 16.
+    train_here(run("alignment", "whole", tmp_path / "beside", str(begin.folder), seed="1"), say=SILENT)
+    beside = open_run("whole", str(tmp_path / "beside"))
+    ship(ended, tmp_path / "both", ["seem"], [beside])
+    both = Weights(tmp_path / "both")
+    assert [link.get("recipe") for link in both.manifest()["chain"]][-1] == "alignment"
+    for part, source in (("region_encoder", beside), ("seem_projection", shipped)):
+        found, wanted = (read_state(each.find(f"{part}.safetensors")) for each in (both, source))
+        assert all(torch.allclose(found[name], wanted[name], atol=1e-3) for name in wanted)
+    assert (both.folder / "seem.safetensors").stat().st_size < 0.7 * (out / "seem.safetensors").stat().st_size
+    with pytest.raises(ValueError, match="eight-bits: got"):
+        ship(ended, tmp_path / "wrong", ["unet"])
     # In the place of what the chain began with: nothing is read after it was replaced.
     copy = weights_folder(tmp_path / "again" / "weights")
     train_here(run("alignment", "whole", tmp_path / "more", str(copy), steps="1"), say=SILENT)
