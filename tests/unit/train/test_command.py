@@ -18,7 +18,7 @@ from train.stopping import Interrupted
 TOY = f"{toy.ADDRESS}:recipe"
 FLAGS = {
     *("--help", "--preset", "--name", "--storage", "--start", "--workers", "--gpus", "--budget", "--track"),
-    *("--no-track", "--set", "--out"),
+    *("--no-track", "--set", "--out", "--also", "--eight-bits"),
 }
 
 
@@ -33,10 +33,8 @@ def test_help_names_every_recipe_and_shows_how_to_start(capsys: pytest.CaptureFi
     with pytest.raises(SystemExit) as end:
         main(["--help"])
     assert end.value.code == 0
-    text = capsys.readouterr().out
-    assert all(
-        name in text for name in (*CHAIN, "resize", "stop", "ship", "list", "all", "python -m deployments serve")
-    )
+    text = "".join(capsys.readouterr().out.split())  # lines are broken at hyphens too
+    assert all(name in text for name in (*CHAIN, "resize", "stop", "ship", "list", "all", "python-mdeploymentsserve"))
 
 
 def test_the_chain_has_the_steps_of_the_paper_in_their_order() -> None:
