@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from train.data.layout import messages
 from train.data.sample import Sample
-from train.data.shapes import dialogues
+from train.data.shapes import tasks
 from vitron.invocation import parse_reply
-from vitron.tokens import IMAGE, REGION
-from vitron.types import DrawnRegion, Invocation, Message, MessageMode
+from vitron.types import Invocation, Message, MessageMode
 
 KINDS: dict[str, tuple[str, ...]] = {
     "rec": ("rec",),
@@ -19,11 +19,16 @@ KINDS: dict[str, tuple[str, ...]] = {
     "chat": ("chat",),
     "segmentation": ("segment_text", "segment_mark", "segment_reference"),
     "image_generation": ("generate", "generate_like"),
+    "video_generation": ("video_generate",),
+    "image_to_video": ("image_to_video",),
+    "caption": ("caption",),
+    "video_qa": ("video_qa",),
+    "video_grounding": ("video_grounding",),
 }
 """Task to the dialogues that make it up, in equal shares. "chat" is scored for its module only."""
 WRITTEN_TASKS = ("module", "invocation")
 """Scored from the text of all other tasks' predictions; they ask nothing themselves."""
-SPECIALIST_TASKS = ("segmentation", "image_generation")
+SPECIALIST_TASKS = ("segmentation", "image_generation", "video_generation", "image_to_video")
 """Tasks whose result depends on what reaches the specialist; the others run in one mode."""
 SPLITS = ("test", "compositional")
 
@@ -45,7 +50,7 @@ class Item:
 
     def sample(self) -> Sample:
         """Build the sample."""
-        return dialogues.build(self.kind, self.split, self.index, self.seed)
+        return tasks.build(self.kind, self.split, self.index, self.seed)
 
 
 def items(task: str, split: str, count: int, seed: int = 0) -> Iterator[Item]:
@@ -64,20 +69,8 @@ def modes(task: str, wanted: tuple[MessageMode, ...]) -> tuple[MessageMode, ...]
 
 
 def conversation(sample: Sample) -> list[Message]:
-    """Return the turns up to the answer that is asked for, with their pictures and drawings."""
-    messages = []
-    images, marks = iter(sample.images), iter(sample.marks)
-    for turn in sample.turns[:-1]:
-        regions = [next(marks) for _ in range(turn.text.count(REGION))]
-        messages.append(
-            Message(
-                role=turn.role,
-                text=turn.text,
-                images=tuple(next(images) for _ in range(turn.text.count(IMAGE))),
-                regions=tuple(DrawnRegion(kind="mask", mask=mask, image=image) for image, mask in regions),
-            )
-        )
-    return messages
+    """Return the turns up to the answer that is asked for, with their media and drawings."""
+    return messages(sample)[:-1]
 
 
 def expected_invocation(sample: Sample) -> Invocation | None:

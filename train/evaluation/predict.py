@@ -10,11 +10,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from train.evaluation.items import Item, conversation
 from vitron.media import decode_image, encode_png
 from vitron.regions import Rle, mask_to_rle, rle_to_mask
-from vitron.types import BoolMask, Box, Image, Message, MessageMode, Reply
+from vitron.types import BoolMask, Box, Image, Message, MessageMode, Reply, Track
 
+Frames = npt.NDArray[np.uint8]
 Option = float | int | str
 
 
@@ -42,6 +46,9 @@ class Record:
         module, instruction, regions: what it invokes; `module` is None for text alone.
         error: why the invocation or its specialist failed.
         masks, images: what the specialist made, as COCO run lengths and base64 PNG.
+        clips: each a base64 PNG of its frames one below the other.
+        tracks: each with the run lengths of its mask in every frame, None where it is not seen.
+        frames: of each clip that was made.
     """
 
     key: str
@@ -55,6 +62,9 @@ class Record:
     error: str | None
     masks: tuple[Rle, ...]
     images: tuple[str, ...]
+    clips: tuple[str, ...] = ()
+    tracks: tuple[tuple[Rle | None, ...], ...] = ()
+    frames: tuple[int, ...] = ()
 
     def decoded_masks(self) -> list[BoolMask]:
         """Return the masks as arrays."""
@@ -63,6 +73,16 @@ class Record:
     def decoded_images(self) -> list[Image]:
         """Return the pictures as arrays."""
         return [decode_image(base64.b64decode(text)) for text in self.images]
+
+    def decoded_clips(self) -> list[Frames]:
+        """Return the clips as arrays, `uint8 [T, H, W, 3]` each."""
+        stacked = [decode_image(base64.b64decode(text)) for text in self.clips]
+        return [np.stack(np.split(each, count)) for each, count in zip(stacked, self.frames, strict=True)]
+
+    def decoded_tracks(self, height: int, width: int) -> list[BoolMask]:
+        """Return the masks of each track, bool `[T, height, width]`."""
+        unseen = np.zeros((height, width), dtype=np.bool_)
+        return [np.stack([rle_to_mask(rle) if rle else unseen for rle in track]) for track in self.tracks]
 
 
 def record(item: Item, reply: Reply) -> Record:
@@ -79,8 +99,19 @@ def record(item: Item, reply: Reply) -> Record:
         regions=tuple(g.box for g in invocation.regions) if invocation else (),
         error=reply.error,
         masks=tuple(mask_to_rle(d.mask) for d in output.detections) if output else (),
-        images=tuple(base64.b64encode(encode_png(i)).decode() for i in output.images) if output else (),
+        images=tuple(_png(image) for image in output.images) if output else (),
+        clips=tuple(_png(np.concatenate(clip.frames)) for clip in output.clips) if output else (),
+        tracks=tuple(_run_lengths(track) for track in output.tracks) if output else (),
+        frames=tuple(len(clip.frames) for clip in output.clips) if output else (),
     )
+
+
+def _png(image: Image) -> str:
+    return base64.b64encode(encode_png(image)).decode()
+
+
+def _run_lengths(track: Track) -> tuple[Rle | None, ...]:
+    return tuple(mask_to_rle(mask) if mask.any() else None for mask in track.masks)
 
 
 def read_records(path: Path) -> dict[str, Record]:
@@ -96,7 +127,9 @@ def read_records(path: Path) -> dict[str, Record]:
 def _from_json(line: str) -> Record:
     values = json.loads(line)
     values["regions"] = tuple(tuple(box) for box in values["regions"])
-    values["masks"], values["images"] = tuple(values["masks"]), tuple(values["images"])
+    for name in ("masks", "images", "clips", "frames"):
+        values[name] = tuple(values.get(name, ()))
+    values["tracks"] = tuple(tuple(track) for track in values.get("tracks", ()))
     return Record(**values)
 
 

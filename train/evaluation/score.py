@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 import functools
+import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
-from train.data.sample import Sample
 from train.data.shapes import oracle
 from train.data.shapes.scene import COLORS, SHAPES, SIZES
+from train.evaluation.cases import Case, Score, Scores, share
 from train.evaluation.items import WRITTEN_TASKS, Item, expected_invocation
 from train.evaluation.predict import Record
+from train.evaluation.score_clips import image_to_video, video_generation
+from train.evaluation.score_videos import video_grounding
 from vitron.evaluation import captions, generation, grounding, segmentation, vqa
 from vitron.evaluation.generation import ContentMatch
 from vitron.evaluation.segmentation import Overlap
@@ -22,6 +25,7 @@ from vitron.media import decode_image
 from vitron.types import Module
 
 VOCABULARY = {"size": tuple(SIZES), "color": tuple(COLORS), "shape": SHAPES}
+_NAMED = re.compile(rf"({'|'.join(SIZES)}) ({'|'.join(COLORS)}) ({'|'.join(SHAPES)})")
 _PROMPTS = {
     "segment_text": "text",
     "segment_mark": "mark",
@@ -29,24 +33,6 @@ _PROMPTS = {
     "generate": "text",
     "generate_like": "like",
 }
-
-
-class Case(NamedTuple):
-    """A sample with its prediction."""
-
-    item: Item
-    sample: Sample
-    record: Record
-
-
-class Score(NamedTuple):
-    """A value and the number of samples it is computed from."""
-
-    value: float
-    n: int
-
-
-Scores = dict[str, Score]
 
 
 def cases(wanted: Sequence[Item], records: Mapping[str, Record]) -> list[Case]:
@@ -92,7 +78,7 @@ def rows(task: str, split: str, message: str, found: Scores, *, seed: int, weigh
 def prompt_kind(case: Case) -> str:
     """Name what a case is grouped by: how it was prompted, or what was asked."""
     asked = case.sample.target.get("kind")
-    if case.item.task in ("vqa", "region_vqa", "rec") and isinstance(asked, str):
+    if case.item.task in ("vqa", "region_vqa", "rec", "video_qa") and isinstance(asked, str):
         return asked
     return _PROMPTS.get(case.item.kind, case.item.kind)
 
@@ -155,21 +141,17 @@ def _cell(thing: oracle.ReadObject) -> str:
     return f"{row} {column}".strip() or "center"
 
 
-def _share(values: Sequence[bool]) -> Score:
-    return Score(sum(values) / len(values), len(values)) if values else Score(0.0, 0)
-
-
 def _rec(found: Sequence[Case]) -> Scores:
     ious = [case_iou(case) for case in found]
     return {
-        "acc_at_0_5": _share([iou > 0.5 for iou in ious]),
+        "acc_at_0_5": share([iou > 0.5 for iou in ious]),
         "mean_iou": Score(sum(ious) / len(ious), len(ious)),
     }
 
 
 def _vqa(found: Sequence[Case]) -> Scores:
     right = [vqa.exact(c.record.text, str(c.sample.target["answer"])) for c in found]
-    return {"accuracy": _share(right)}
+    return {"accuracy": share(right)}
 
 
 def _region_caption(found: Sequence[Case]) -> Scores:
@@ -178,10 +160,17 @@ def _region_caption(found: Sequence[Case]) -> Scores:
         named = captions.mentioned(case.sample.turns[-1].text, VOCABULARY)
         expected = {name: next(iter(values)) for name, values in named.items() if values}
         verdicts.append(captions.attributes_right(case.record.text, expected, VOCABULARY))
-    result = {"all_attributes": _share([all(v.values()) for v in verdicts])}
+    result = {"all_attributes": share([all(v.values()) for v in verdicts])}
     for name in VOCABULARY:
-        result[name] = _share([v[name] for v in verdicts if name in v])
+        result[name] = share([v[name] for v in verdicts if name in v])
     return result
+
+
+def _caption(found: Sequence[Case]) -> Scores:
+    """Score whether exactly the objects of the picture are named, each with size, colour and shape."""
+    named = [Counter(_NAMED.findall(case.record.text)) for case in found]
+    wanted = [Counter((o["size"], o["color"], o["shape"]) for o in case.sample.target["required"]) for case in found]
+    return {"all_objects": share([a == b for a, b in zip(named, wanted, strict=True)])}
 
 
 def _segmentation(found: Sequence[Case]) -> Scores:
@@ -194,17 +183,17 @@ def _segmentation(found: Sequence[Case]) -> Scores:
 
 def _image_generation(found: Sequence[Case]) -> Scores:
     matches = [case_match(case) for case in found]
-    result = {name: _share([getattr(match, name) for match in matches]) for name in ContentMatch._fields}
+    result = {name: share([getattr(match, name) for match in matches]) for name in ContentMatch._fields}
     read = [(case, _reading(case)) for case in found]
     grounds = [(c.sample.target["background"], r) for c, r in read if c.sample.target["background"]]
     laid_out = [(c, r) for c, r in read if _asks_layout(c)]
     whole = [m.all_match and _layout_right(c, r) for m, (c, r) in zip(matches, read, strict=True)]
-    result["all_and_layout_match"] = _share(whole)
+    result["all_and_layout_match"] = share(whole)
     if grounds:
         right = [reading is not None and reading.background == name for name, reading in grounds]
-        result["background_match"] = _share(right)
+        result["background_match"] = share(right)
     if laid_out:
-        result["layout_match"] = _share([_layout_right(case, r) for case, r in laid_out])
+        result["layout_match"] = share([_layout_right(case, r) for case, r in laid_out])
     return result
 
 
@@ -218,7 +207,7 @@ def _module(found: Sequence[Case]) -> Scores:
         expected = expected_invocation(case.sample)
         named = case.record.module
         right.append(named == (expected.module.value if expected else None))
-    return {"accuracy": _share(right)}
+    return {"accuracy": share(right)}
 
 
 def _invocation(found: Sequence[Case]) -> Scores:
@@ -228,11 +217,11 @@ def _invocation(found: Sequence[Case]) -> Scores:
     found_boxes = [(r, e) for r, e in asked if e.regions and e.module is Module.IMAGE_SEGMENTATION]
     boxes = [(r.regions[0] if r.regions else None, e.regions[0].box) for r, e in found_boxes]
     result = {
-        "parse_rate": _share([r.module is not None for r, _ in asked]),
-        "instruction_match": _share([r.instruction == e.instruction for r, e in asked]),
+        "parse_rate": share([r.module is not None for r, _ in asked]),
+        "instruction_match": share([r.instruction == e.instruction for r, e in asked]),
     }
     if boxes:
-        result["region_acc_at_0_5"] = _share(
+        result["region_acc_at_0_5"] = share(
             [box is not None and grounding.box_iou(box, target) > 0.5 for box, target in boxes]
         )
     return result
@@ -245,6 +234,11 @@ _SCORERS: dict[str, Callable[[Sequence[Case]], Scores]] = {
     "region_caption": _region_caption,
     "segmentation": _segmentation,
     "image_generation": _image_generation,
+    "video_generation": video_generation,
+    "image_to_video": image_to_video,
+    "caption": _caption,
+    "video_qa": _vqa,
+    "video_grounding": video_grounding,
     "module": _module,
     "invocation": _invocation,
 }

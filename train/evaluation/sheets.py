@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageDraw
 
+from train.evaluation.clip_sheets import CLIP_TASKS, clip_sheet
 from train.evaluation.score import Case, case_iou, case_match, case_overlap
 from vitron.evaluation.grounding import first_box
 from vitron.evaluation.segmentation import union_of
@@ -50,7 +51,8 @@ def sheet(found: Sequence[Case], count: int = 8) -> PillowImage.Image:
 def save_sheet(found: Sequence[Case], path: Path) -> None:
     """Write the sheet of `found` as PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet(found).save(path, optimize=True)
+    drawn = clip_sheet(found) if found[0].item.task in CLIP_TASKS else sheet(found)
+    drawn.save(path, optimize=True)
 
 
 def _tile(case: Case) -> PillowImage.Image:
@@ -101,7 +103,7 @@ _PANELS: dict[str, Callable[[Case], tuple[PillowImage.Image, PillowImage.Image]]
     "rec": _rec_panels,
     "image_generation": _generation_panels,
 }
-VISUAL_TASKS = tuple(_PANELS)
+VISUAL_TASKS = (*_PANELS, *CLIP_TASKS)
 
 
 def _marks(case: Case, image: int) -> BoolMask | None:
