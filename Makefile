@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 PORT ?= 8000
+# More options of the evaluation, such as EVAL="--extractor image=my.networks:inception" (docs/evaluation.md).
+EVAL ?=
 VENV := .venv
 BIN := $(VENV)/bin
 # The name changes with what is to be installed, so that an old environment is never taken for a new one.
@@ -24,7 +26,7 @@ check: $(STAMP)  ## Lint and type-check only
 	$(BIN)/mypy
 
 eval: $(STAMP)  ## Score the tiny weights on held-out Shapes: docs/results/tiny.json and tiny.md
-	OMP_NUM_THREADS=1 $(BIN)/python -m train.evaluate --message hybrid,text,signal --resume
+	OMP_NUM_THREADS=1 $(BIN)/python -m train.evaluate --message hybrid,text,signal --resume $(EVAL)
 	OMP_NUM_THREADS=1 $(BIN)/python -m train.report
 
 install: $(STAMP)

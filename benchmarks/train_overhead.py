@@ -1,9 +1,10 @@
 """What does training on Ray cost, and what does a second worker give?
 
 The autoencoder of the tiny preset is trained on Shapes pictures, with the same batches in three ways: a plain PyTorch
-loop in this process, one worker of Ray Train, and two workers with the same global batch. One thread a process. The
-three are run in turn, several rounds, and the median of the rounds' ratios is reported, because a shared machine
-drifts; the first steps of every run are left out. Both ratios need a machine with two idle cores.
+loop, one worker of Ray Train, and two workers with the same global batch. Every run has new processes with one thread
+each and the cluster beside it. The three are run in turn, in the other direction every second round, and the median of
+the rounds' ratios is reported, because a shared machine drifts; the first steps of every run are left out, and so are
+validation and checkpoints. Both ratios need a machine with two idle cores: look at the loads that are reported.
 
 Run: PYTHONPATH=. python benchmarks/train_overhead.py --out benchmarks/train_overhead.json
 """
@@ -18,8 +19,10 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 
 import ray
@@ -34,7 +37,6 @@ from vitron.weights import ASSETS, Weights
 ADDRESS = "benchmarks.train_overhead:recipe"
 WARM = 2
 """Steps at the start of a run that are not measured."""
-WAYS = ("plain", "one worker", "two workers")
 
 
 def recipe(preset: str) -> Recipe:
@@ -52,12 +54,13 @@ def settings_of(steps: int, batch: int) -> Settings:
     return dataclasses.replace(
         recipe("tiny").settings,
         **{"steps": steps, "batch": batch, "micro_batch": batch // 2, "muon_lr": 0.0, "ema": 0.0, "log_seconds": 0.0},
-        **{"validate_steps": 0, "precision": "fp32"},
+        **{"validate_steps": 0, "precision": "fp32", "save_seconds": 1e9},
     )
 
 
 def plain(settings: Settings) -> float:
     """Return the samples per second of the loop that a researcher writes first."""
+    torch.set_num_threads(1)
     job = recipe("tiny").build(Weights(ASSETS / "tiny"), settings)
     parameters = [parameter for parameter in job.objective.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=settings.lr, betas=settings.betas)
@@ -74,6 +77,12 @@ def plain(settings: Settings) -> float:
     return (settings.steps - WARM) * settings.batch / (time.perf_counter() - started)
 
 
+def in_new_process(settings: Settings) -> float:
+    """Run the plain loop as the workers are run: with cold caches, and every library with one thread."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(plain, settings).result()
+
+
 def on_ray(settings: Settings, workers: int) -> float:
     """Return the samples per second of a run on Ray, by the times of its log's records."""
     with tempfile.TemporaryDirectory() as storage:
@@ -85,6 +94,13 @@ def on_ray(settings: Settings, workers: int) -> float:
     return (settings.steps - WARM) * settings.batch / (times[settings.steps] - times[WARM])
 
 
+WAYS: dict[str, Callable[[Settings], float]] = {
+    "plain": in_new_process,
+    "one worker": lambda settings: on_ray(settings, 1),
+    "two workers": lambda settings: on_ray(settings, 2),
+}
+
+
 @contextmanager
 def local_ray() -> Iterator[None]:
     """A cluster of this process alone, of two CPUs."""
@@ -92,8 +108,10 @@ def local_ray() -> Iterator[None]:
     os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
     with tempfile.TemporaryDirectory(prefix="vitron-bench-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         ray.init(address="local", _temp_dir=folder, num_cpus=2, include_dashboard=False, log_to_driver=False)
-        yield
-        ray.shutdown()
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 def main() -> None:
@@ -101,18 +119,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--steps", type=int, default=20, help="steps of a run (default: 20)")
     parser.add_argument("--batch", type=int, default=16, help="samples of a step (default: 16)")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=4, help="an even number gives both directions (default: 4)")
     args = parser.parse_args()
-    torch.set_num_threads(1)
     settings = settings_of(args.steps, args.batch)
     speeds: dict[str, list[float]] = {way: [] for way in WAYS}
+    before = os.getloadavg()[0]
     with local_ray():
-        for _ in range(args.rounds):
-            for way, speed in (
-                ("plain", plain(settings)),
-                ("one worker", on_ray(settings, 1)),
-                ("two workers", on_ray(settings, 2)),
-            ):
+        for number in range(args.rounds):
+            for way in WAYS if number % 2 == 0 else reversed(WAYS):
+                speed = WAYS[way](settings)
                 speeds[way].append(round(speed, 2))
                 print(f"{way}: {speed:.2f} samples/s", flush=True)
     result = {
@@ -123,18 +138,24 @@ def main() -> None:
         "ray": ray.__version__,
         "machine": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
+        "load_before": before,
         "load_at_the_end": os.getloadavg()[0],
         "samples_per_s": speeds,
-        "one_worker_to_plain": ratio(speeds["one worker"], speeds["plain"]),
-        "two_workers_to_one": ratio(speeds["two workers"], speeds["one worker"]),
+        "one_worker_to_plain": ratios(speeds["one worker"], speeds["plain"]),
+        "two_workers_to_one": ratios(speeds["two workers"], speeds["one worker"]),
     }
     print(json.dumps(result, indent=1))
     if args.out:
         args.out.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def ratio(these: list[float], those: list[float]) -> float:
-    return round(statistics.median(a / b for a, b in zip(these, those, strict=True)), 3)
+def ratios(these: list[float], those: list[float]) -> dict[str, float]:
+    found = [a / b for a, b in zip(these, those, strict=True)]
+    return {
+        "median": round(statistics.median(found), 3),
+        "least": round(min(found), 3),
+        "most": round(max(found), 3),
+    }
 
 
 if __name__ == "__main__":

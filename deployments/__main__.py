@@ -24,19 +24,27 @@ class StartError(Exception):
     """The application did not start; the message says why."""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m deployments", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    made = argparse.ArgumentParser(prog="python -m deployments", description=__doc__)
+    commands = made.add_subparsers(dest="command", required=True)
     serve = commands.add_parser("serve", help="serve a configuration on this machine")
     serve.add_argument("--config", type=Path, default=ROOT / "serve_config.yaml")
+    serve.add_argument(
+        "--weights", type=Path, help="folder of weights, or of a training run (default: the configuration's)"
+    )
     serve.add_argument("--port", type=int, help=f"default: $PORT, or {DEFAULT_PORT}")
     serve.add_argument("--dashboard", action="store_true", help="also start Ray's dashboard")
-    options = parser.parse_args(arguments)
+    return made
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    options = parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         port = options.port or port_from_environment() or DEFAULT_PORT
-        _serve(options.config, port, dashboard=options.dashboard)
+        _serve(options.config, options.weights, port, dashboard=options.dashboard)
     except KeyboardInterrupt:
         _say("Stopped.")
     except (StartError, ValueError, OSError) as error:
@@ -45,13 +53,15 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _serve(config_path: Path, port: int, *, dashboard: bool) -> None:
+def _serve(config_path: Path, weights: Path | None, port: int, *, dashboard: bool) -> None:
     local_ray_environment(ROOT)
     _say("Reading the configuration")
     # Ray and the model library take seconds to import: not for `--help` or a taken port.
-    from deployments.config_file import model_ids, read_config
+    from deployments.config_file import model_ids, read_config, use_weights
 
     config = read_config(config_path)
+    if weights:
+        use_weights(config, weights)
     host = config.http_options.host
     _check_free(host, port)
     from ray import serve

@@ -9,7 +9,7 @@ import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -41,6 +41,17 @@ class Limits(StrictModel):
     max_regions: Positive = 64
     max_image_bytes: Positive = 20 * 2**20
     max_image_pixels: Positive = 40_000_000
+    max_videos: Positive = 2
+    max_video_bytes: Positive = 64 * 2**20
+    max_video_pixels: Positive = 4096 * 2304
+    """Width times height of a frame."""
+    max_video_frames: Positive = 3600
+    """Frames of a file."""
+    max_video_seconds: Seconds = 120
+    max_clip_frames: Positive = 96
+    """Frames of one video that are kept, spread evenly over it: what specialists work on."""
+    max_clip_bytes: Positive = 128 * 2**20
+    """Size of the frames kept, as RGB; of large videos fewer frames are kept for it."""
     max_tokens: Positive = 1024
     """Largest `max_tokens` a client may ask for."""
     default_tokens: Positive = 256
@@ -82,6 +93,58 @@ class FetchRules(StrictModel):
         return value
 
 
+class StorageArgs(StrictModel):
+    """Where jobs, files and media are kept, outside every replica, and for how long (docs/jobs.md)."""
+
+    folder: str = Field(default_factory=lambda: storage_folder())
+    """Folder of the two below, where they are not set. All replicas must see the same one."""
+    database: str | None = None
+    """`sqlite:////folder/file.db` or `postgresql+psycopg://...`; None: SQLite in `folder`."""
+    artifacts: str | None = None
+    """A folder or an fsspec URL such as `s3://bucket/prefix`; None: in `folder`."""
+    artifacts_options: dict[str, Any] = Field(default_factory=dict)
+    """Of the fsspec file system, such as `endpoint_url` for S3. Credentials belong in the environment."""
+    timeout_s: Seconds = 5
+    """How long to wait for the database before a request is answered with 503."""
+    ttl_s: Seconds = 7 * 86400
+    """How long the media of a finished job, and those that a chat made, stay."""
+    file_ttl_s: Seconds = 30 * 86400
+    """How long an uploaded file stays that does not say so itself."""
+    max_unfinished_jobs: Positive = 32
+    """Jobs that one key may have queued or running; the next gets 429."""
+    max_files: Positive = 1000
+    """Files that one key may have."""
+    max_failures: Annotated[int, Field(ge=0, le=1000)] = 5
+    """Attempts that may be lost to dying processes before a job has failed."""
+
+    @property
+    def database_url(self) -> str:
+        """The database, with the default filled in."""
+        return self.database or f"sqlite:///{self.folder}/vitron.db"
+
+    @property
+    def artifacts_url(self) -> str:
+        """The artifacts' place, with the default filled in."""
+        return self.artifacts or f"{self.folder}/artifacts"
+
+
+class RunnerArgs(StrictModel):
+    """How jobs are worked on."""
+
+    concurrency: Positive = 2
+    """Jobs that one replica of the runner has under way."""
+    poll_s: Seconds = 0.5
+    """How often a runner looks for jobs, renews its leases, tells progress, and learns of a cancelled job."""
+    lease_s: Seconds = 15
+    """Silence after which a job is taken from its runner; above several `poll_s`, or hiccups cost work."""
+    retry_s: Seconds = 1
+    """Pause before a lost attempt is repeated; doubled each time, up to a minute."""
+    timeout_s: Seconds = 3600
+    """Time of one attempt."""
+    sweep_s: Seconds = 60
+    """How often expired media are removed."""
+
+
 class AppArgs(StrictModel):
     """Arguments of `deployments.app:build`."""
 
@@ -90,6 +153,8 @@ class AppArgs(StrictModel):
     """Folder with the weights of every part; None: those shipped with the preset."""
     model_name: str | None = None
     """Id on the API; None: `vitron-<preset>`, or the preset's own name if it begins so."""
+    specialists: tuple[str, ...] | None = None
+    """Names of the specialists to serve (`vitron.routing.NAMES`); None: every one that there is."""
     placement: Literal["split", "colocated"] = "split"
     """One deployment for each part, or all parts inside the gateway's replicas."""
     message: Literal["hybrid", "text", "signal"] = "hybrid"
@@ -108,12 +173,16 @@ class AppArgs(StrictModel):
     """Pictures encoded in one forward."""
     encoder_cache: Annotated[int, Field(ge=0)] = 64
     """Pictures whose features a replica of the image encoder keeps; 0: none."""
+    video_cache: Annotated[int, Field(ge=0)] = 16
+    """Clips whose features a replica of the video encoder keeps; 0: none."""
     specialist_batch: Positive = 4
     """Requests a specialist runs together."""
     batch_wait_s: Annotated[float, Field(ge=0, le=1)] = 0.005
     """How long a batch waits for company."""
     limits: Limits = Limits()
     fetch: FetchRules = FetchRules()
+    storage: StorageArgs = Field(default_factory=StorageArgs)
+    jobs: RunnerArgs = RunnerArgs()
 
     @field_validator("preset")
     @classmethod
@@ -151,6 +220,17 @@ def port_from_environment(environment: Mapping[str, str] | None = None) -> int |
     if not text.isdecimal() or not 1 <= int(text) <= 65535:
         raise ValueError(f"PORT: got {text!r}, expected a number from 1 to 65535")
     return int(text)
+
+
+def storage_folder(environment: Mapping[str, str] | None = None) -> str:
+    """Return the folder for what is kept: `VITRON_HOME`, or `vitron` among the user's data.
+
+    Args:
+        environment: where to look; None: the process environment.
+    """
+    found = os.environ if environment is None else environment
+    default = Path(found.get("XDG_DATA_HOME") or "~/.local/share") / "vitron"
+    return str(Path(found.get("VITRON_HOME") or default).expanduser().absolute())
 
 
 def local_ray_environment(root: Path) -> None:

@@ -8,13 +8,15 @@ from typing import Any
 from deployments.args import AppArgs
 from deployments.encoder import ImageEncoder, RegionEncoder
 from deployments.gateway import make_gateway
-from deployments.graph import Handles
+from deployments.graph import Graph, Handles
+from deployments.jobs.deployment import make_runner
 from deployments.language_model import LanguageModel
 from deployments.local import LocalHandle
+from deployments.metrics import GatewayMetrics
 from deployments.middleware import App
 from deployments.parts import Loaders
 from deployments.specialist import Specialist
-from vitron.types import Image
+from deployments.video_encoder import VideoEncoder
 
 
 class ColocatedGateway:
@@ -24,16 +26,23 @@ class ColocatedGateway:
         """Load all weights."""
         handles = colocated(args, load, specialists)
         self._language = handles.language_model
-        ready = dict.fromkeys(("ImageEncoder", "RegionEncoder", "LanguageModel"), True)
+        ready = dict.fromkeys(("ImageEncoder", "VideoEncoder", "RegionEncoder", "LanguageModel"), True)
 
         async def readiness() -> dict[str, bool]:
             return ready
 
         self._app = make_gateway(args, handles, put=_keep, readiness=readiness)
+        self._runner = make_runner(args, Graph(handles, args.limits, GatewayMetrics(), put=_keep))
+        self._runner.start()
 
     def check_health(self) -> None:
-        """Raise once the engine has died."""
+        """Raise once the engine or the work on jobs has died."""
         self._language.part.check_health()
+        self._runner.check_health()
+
+    async def __del__(self) -> None:
+        """Give jobs under way back; Ray Serve calls and awaits this when it ends a replica."""
+        await self._runner.close()
 
     def __serve_build_asgi_app__(self) -> App:
         """Hand the HTTP application to Ray Serve."""
@@ -45,11 +54,12 @@ def colocated(args: AppArgs, load: Loaders, specialists: tuple[str, ...]) -> Han
     made: Mapping[str, Any] = {name: LocalHandle(Specialist(args, load, name)) for name in specialists}
     return Handles(
         image_encoder=LocalHandle(ImageEncoder(args, load)),
+        video_encoder=LocalHandle(VideoEncoder(args, load)),
         region_encoder=LocalHandle(RegionEncoder(args, load)),
         language_model=LocalHandle(LanguageModel(args, load, made)),
         specialists=made,
     )
 
 
-def _keep(image: Image) -> Image:
-    return image
+def _keep(medium: Any) -> Any:
+    return medium

@@ -22,7 +22,7 @@ from ray.serve.schema import (
     ServeDeploySchema,
 )
 
-from deployments.app import DEPLOYMENTS
+from deployments.app import SPECIALISTS, deployments_of
 from deployments.args import AppArgs
 
 IMPORT_PATH = "deployments.app:build"
@@ -62,6 +62,20 @@ def read_config(path: str | Path) -> ServeDeploySchema:
     return config
 
 
+def use_weights(config: ServeDeploySchema, folder: Path) -> None:
+    """Let every application of this project load the weights of a folder, such as that of a training run.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"weights: got {str(folder)!r}, expected a folder of weights or of a training run")
+    for application in config.applications:
+        if application.import_path == IMPORT_PATH:
+            # Replicas have a working directory of their own.
+            application.args = {**application.args, "weights": str(folder.absolute())}
+
+
 def model_ids(config: ServeDeploySchema) -> list[str]:
     """Return the model that each application of this project serves."""
     return [
@@ -88,7 +102,11 @@ def _check_application(application: ServeApplicationSchema) -> None:
     if application.import_path != IMPORT_PATH:
         return  # somebody else's application may share the cluster
     args = AppArgs.model_validate(application.args)
-    expected = DEPLOYMENTS[args.placement]
+    expected = deployments_of(args)
+    if args.placement == "split":
+        # An entry of a specialist that is not served waits for the day that it is.
+        idle = set(SPECIALISTS.values()) - set(expected)
+        application.deployments = [each for each in application.deployments if each.name not in idle]
     names = [deployment.name for deployment in application.deployments]
     if sorted(names) != sorted(expected):
         raise ValueError(

@@ -1,81 +1,30 @@
-"""A chat request's messages to the conversation the model reads, and the pictures in it."""
+"""A chat request's messages to the conversation the model reads, and the pictures and videos in it."""
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from deployments.args import AppArgs
+from deployments.conversation_media import MediaReader, StoredPart, TurnMedia
 from deployments.errors import ApiError
-from deployments.media_fetch import MediaFetcher
+from deployments.media_reader import NamedClip
 from deployments.messages import ChatCall, Sampling
-from deployments.schema import ChatMessage, ChatRequest, ImagePart, RegionField, TextPart
-from vitron.media import ImageLimits, MediaError, decode_image, parse_data_url
-from vitron.prompt import user_message
-from vitron.types import DrawnRegion, Image, Message
+from deployments.schema import ChatMessage, ChatRequest
+from deployments.schema_parts import FilePart, ImagePart, RegionField, RegionPart, TextPart, VideoPart
+from vitron.presets import preset
+from vitron.prompt import carry_produced, seen_frames, user_message
+from vitron.types import Clip, DrawnRegion, Image, Message
 
 
 class Conversation(NamedTuple):
-    """What a chat request asks, and its pictures in order."""
+    """What a chat request asks, and its pictures and clips in order."""
 
     call: ChatCall
     images: list[Image]
-
-
-class PictureReader:
-    """Pictures from URLs: data URLs are decoded, others fetched; both bounded."""
-
-    def __init__(self, args: AppArgs, fetcher: MediaFetcher) -> None:
-        """Keep the limits."""
-        limits = args.limits
-        self._fetcher = fetcher
-        self._limits = ImageLimits(max_bytes=limits.max_image_bytes, max_pixels=limits.max_image_pixels)
-
-    async def read_url(self, url: str, param: str) -> Image:
-        """Return the picture at `url`; errors name the field `param`."""
-        try:
-            if url[:5].lower() == "data:":
-                return await asyncio.to_thread(self._from_data_url, url)
-            data = await self._fetcher.fetch(url)
-            return await asyncio.to_thread(decode_image, data, self._limits)
-        except MediaError as error:
-            raise ApiError(error.status, error.message, param=param, code=error.code) from error
-        except ApiError as error:
-            error.param = param
-            raise
-
-    async def read_bytes(self, data: bytes, param: str) -> Image:
-        """Return the picture encoded in `data`; errors name the field `param`."""
-        try:
-            return await asyncio.to_thread(decode_image, data, self._limits)
-        except MediaError as error:
-            raise ApiError(error.status, error.message, param=param, code=error.code) from error
-
-    def _from_data_url(self, url: str) -> Image:
-        return decode_image(parse_data_url(url, self._limits).data, self._limits)
-
-
-async def read_conversation(
-    request: ChatRequest, args: AppArgs, pictures: PictureReader, request_id: str
-) -> Conversation:
-    """Check a chat request against the limits, read its pictures, and compose the conversation."""
-    _check_limits(request, args)
-    turns = _merged(request.messages)
-    urls = [(at, part.image_url.url) for turn in turns for at, part in turn.parts if isinstance(part, ImagePart)]
-    images = await asyncio.gather(*[pictures.read_url(url, at) for at, url in urls])
-    messages, counts = _compose(turns, images, request.vitron.regions)
-    call = ChatCall(
-        request_id=request_id,
-        messages=tuple(messages),
-        images_per_message=tuple(counts),
-        sampling=_sampling(request, args),
-        message=request.vitron.message or args.message,
-        options=request.vitron.options,
-    )
-    return Conversation(call, list(images))
+    clips: list[NamedClip]
 
 
 class _Turn(NamedTuple):
@@ -84,29 +33,57 @@ class _Turn(NamedTuple):
     """Each part with its place in the request, for error messages."""
 
 
+async def read_conversation(
+    request: ChatRequest, args: AppArgs, media: MediaReader, owner: str, request_id: str
+) -> Conversation:
+    """Check a chat request against the limits, read its media, and compose the conversation."""
+    _check_limits(request, args)
+    turns = _merged(request.messages)
+    late = [(f"vitron.regions[{place}]", field) for place, field in enumerate(request.vitron.regions)]
+    parts = [each for turn in turns for each in turn.parts]
+    fields = [(f"{at}.region", part.region) for at, part in parts if isinstance(part, RegionPart)]
+    found = await media.read(owner, parts, [*fields, *late])
+    messages = _compose(turns, found, late)
+    call = ChatCall(
+        request_id=request_id,
+        messages=tuple(dataclasses.replace(message, images=(), clips=()) for message in messages),
+        images_per_message=tuple(len(message.images) for message in messages),
+        clips_per_message=tuple(len(message.clips) for message in messages),
+        seen_frames=_seen(messages, args),
+        sampling=_sampling(request, args),
+        message=request.vitron.message or args.message,
+        options=request.vitron.options,
+    )
+    return Conversation(call, found.images, found.clips)
+
+
 def _check_limits(request: ChatRequest, args: AppArgs) -> None:
     limits = args.limits
     parts = [part for message in request.messages for _, part in _parts(0, message)]
+
+    def count(*kinds: type) -> int:
+        return sum(isinstance(part, kinds) for part in parts)
+
+    made = [message.vitron for message in request.messages if message.vitron is not None]
     counts = {
         "messages": (len(request.messages), limits.max_messages),
-        "messages: pictures": (sum(map(_shows, parts)), limits.max_images),
+        "messages: pictures": (count(ImagePart) + sum(len(each.images) for each in made), limits.max_images),
+        "messages: videos": (count(VideoPart) + sum(len(each.videos) for each in made), limits.max_videos),
+        "messages: files": (count(FilePart), limits.max_images + limits.max_videos),
         "messages: characters": (
             sum(len(part.text) for part in parts if isinstance(part, TextPart)),
             limits.max_text_chars,
         ),
-        "messages: regions": (
-            sum(getattr(part, "type", "") == "region" for part in parts) + len(request.vitron.regions),
-            limits.max_regions,
-        ),
+        "messages: regions": (count(RegionPart) + len(request.vitron.regions), limits.max_regions),
         "max_tokens": (
             request.max_completion_tokens or request.max_tokens or 1,
             limits.max_tokens,
         ),
     }
-    for name, (count, most) in counts.items():
-        if count > most:
+    for name, (number, most) in counts.items():
+        if number > most:
             param = name.partition(":")[0]
-            raise ApiError(400, f"{name}: got {count}, expected at most {most}", param=param)
+            raise ApiError(400, f"{name}: got {number}, expected at most {most}", param=param)
 
 
 def _parts(index: int, message: ChatMessage) -> list[tuple[str, object]]:
@@ -116,8 +93,14 @@ def _parts(index: int, message: ChatMessage) -> list[tuple[str, object]]:
     return [(f"{at}[{place}]", part) for place, part in enumerate(message.content)]
 
 
-def _shows(part: object) -> bool:
-    return isinstance(part, ImagePart)
+def _made(index: int, message: ChatMessage) -> Iterator[tuple[str, StoredPart]]:
+    """What an assistant's message says that it made."""
+    if message.vitron is None:
+        return
+    for name, kind in (("images", "image"), ("videos", "video")):
+        for place, medium in enumerate(getattr(message.vitron, name)):
+            at = f"messages[{index}].vitron.{name}[{place}].id"
+            yield at, StoredPart(kind, medium)
 
 
 def _merged(messages: Sequence[ChatMessage]) -> list[_Turn]:
@@ -131,7 +114,7 @@ def _merged(messages: Sequence[ChatMessage]) -> list[_Turn]:
                 f"messages[{index}].role: got {message.role!r} after other messages, expected it first",
                 param=f"messages[{index}].role",
             )
-        parts = _parts(index, message)
+        parts = [*_parts(index, message), *_made(index, message)]
         if turns and turns[-1].role == role:
             newline = TextPart(type="text", text="\n")
             turns[-1].parts.extend([(parts[0][0], newline), *parts])
@@ -147,46 +130,52 @@ def _merged(messages: Sequence[ChatMessage]) -> list[_Turn]:
     return turns
 
 
-def _compose(
-    turns: list[_Turn], images: list[Image], late_regions: list[RegionField]
-) -> tuple[list[Message], list[int]]:
-    messages, counts, left = [], [], iter(images)
+def _compose(turns: list[_Turn], found: TurnMedia, late: list[tuple[str, RegionField]]) -> list[Message]:
+    messages = []
     for turn in turns:
-        pieces = [_piece(at, part, left, len(images)) for at, part in turn.parts]
+        pieces = [_piece(at, part, found) for at, part in turn.parts]
         if turn is turns[-1]:
-            pieces += [
-                _drawn(f"vitron.regions[{place}]", field, len(images)) for place, field in enumerate(late_regions)
-            ]
+            pieces += [_drawn(at, field, found) for at, field in late]
         if turn.role == "user":
-            message = user_message(pieces)
-            counts.append(len(message.images))
-            messages.append(dataclasses.replace(message, images=()))
+            messages.append(user_message(pieces))
         else:
             text = "".join(piece for piece in pieces if isinstance(piece, str))
-            messages.append(Message(role=turn.role, text=text))  # type: ignore[arg-type]
-            counts.append(0)
-    return messages, counts
+            clips = tuple(piece for piece in pieces if isinstance(piece, Clip))
+            images = tuple(piece for piece in pieces if not isinstance(piece, str | Clip | DrawnRegion))
+            messages.append(Message(role=turn.role, text=text, images=images, clips=clips))  # type: ignore[arg-type]
+    return carry_produced(messages)
 
 
-def _piece(at: str, part: object, images: object, count: int) -> str | Image | DrawnRegion:
+def _piece(at: str, part: object, found: TurnMedia) -> str | Image | Clip | DrawnRegion:
     if isinstance(part, TextPart):
         return part.text
-    if isinstance(part, ImagePart):
-        return next(images)  # type: ignore[call-overload]
-    return _drawn(f"{at}.region", part.region, count)  # type: ignore[attr-defined]
+    if isinstance(part, RegionPart):
+        return _drawn(f"{at}.region", part.region, found)
+    medium = found.by_place[at]
+    return medium.clip if isinstance(medium, NamedClip) else medium
 
 
-def _drawn(at: str, field: RegionField, count: int) -> DrawnRegion:
-    if field.image >= count:
+def _drawn(at: str, field: RegionField, found: TurnMedia) -> DrawnRegion:
+    on, index, count = ("image", field.image, len(found.images))
+    if field.video is not None:
+        on, index, count = ("video", field.video, len(found.clips))
+    if index >= count:
         raise ApiError(
             400,
-            f"{at}.image: got {field.image}, expected the index of one of {count} pictures",
-            param=f"{at}.image",
+            f"{at}.{on}: got {index}, expected the index of one of {count} {'videos' if on == 'video' else 'pictures'}",
+            param=f"{at}.{on}",
         )
     try:
         return field.drawn()
     except ValueError as error:
         raise ApiError(400, f"{at}.{error}", param=at) from error
+
+
+def _seen(messages: Sequence[Message], args: AppArgs) -> tuple[tuple[int, ...], ...]:
+    try:
+        return tuple(seen_frames(messages, preset(args.preset).video.max_frames))
+    except ValueError as error:
+        raise ApiError(400, f"messages: regions: {error}", param="messages") from error
 
 
 def _sampling(request: ChatRequest, args: AppArgs) -> Sampling:

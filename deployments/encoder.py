@@ -1,4 +1,4 @@
-"""The two encoders as deployments: pictures to features, drawn regions to tokens."""
+"""The encoders of pictures and of regions as deployments: pictures to features, drawn regions to tokens."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from torch import Tensor
 from deployments.args import AppArgs
 from deployments.batching import MicroBatcher
 from deployments.envelope import Envelope, pack, unpack
+from deployments.messages import EdgeRecord
 from deployments.parts import Loaders
+from deployments.video_encoder import FRAME_FEATURES, EncodedClip
 from vitron.regions import to_mask
 from vitron.types import DrawnRegion, Image
 
 FEATURES = "image features"
 REGION_TOKENS = "region tokens"
+_REGIONS = "region_encoder"
 
 
 class _Picture(NamedTuple):
@@ -71,7 +74,7 @@ class ImageEncoder:
 
 
 class RegionEncoder:
-    """Turns what was drawn on one picture into tokens, from the picture's features."""
+    """Turns what was drawn on one picture or clip into tokens, from the features of what is under it."""
 
     def __init__(self, args: AppArgs, load: Loaders) -> None:
         """Load the weights."""
@@ -81,16 +84,36 @@ class RegionEncoder:
 
     async def encode(self, regions: tuple[DrawnRegion, ...], height: int, width: int, features: Envelope) -> Envelope:
         """Return the tokens `[R, 2, D_llm]` of `regions` on a picture of `height` x `width`."""
-        tensor, record = unpack(features, name=FEATURES, target="region_encoder")
+        tensor, record = unpack(features, name=FEATURES, target=_REGIONS)
         tokens = await asyncio.to_thread(self._encode, tensor, regions, height, width)
-        return pack(
-            tokens,
-            name=REGION_TOKENS,
-            source="region_encoder",
-            revision=self._revision,
-            edges=(*features.edges, record),
-        )
+        return self._pack(tokens, (*features.edges, record))
+
+    async def encode_on_clip(
+        self, regions: tuple[DrawnRegion, ...], places: tuple[int, ...], height: int, width: int, clip: EncodedClip
+    ) -> Envelope:
+        """Return the tokens `[R, 2, D_llm]` of `regions` on a clip of `height` x `width`.
+
+        Args:
+            regions: on frames of it.
+            places: where in `clip.drawn` each region's frame is.
+            height, width: of a frame.
+            clip: its features.
+        """
+        tensor, record = unpack(clip.drawn, name=FRAME_FEATURES, target=_REGIONS)
+        tokens = await asyncio.to_thread(self._encode_each, tensor, regions, places, height, width)
+        return self._pack(tokens, (record,))
 
     def _encode(self, features: Tensor, regions: tuple[DrawnRegion, ...], height: int, width: int) -> Tensor:
         masks = [to_mask(region, height, width) for region in regions]
         return self._encoder.encode(features, masks)
+
+    def _encode_each(
+        self, frames: Tensor, regions: tuple[DrawnRegion, ...], places: tuple[int, ...], height: int, width: int
+    ) -> Tensor:
+        tokens = [
+            self._encode(frames[at], (region,), height, width) for region, at in zip(regions, places, strict=True)
+        ]
+        return torch.cat(tokens)
+
+    def _pack(self, tokens: Tensor, edges: tuple[EdgeRecord, ...]) -> Envelope:
+        return pack(tokens, name=REGION_TOKENS, source=_REGIONS, revision=self._revision, edges=edges)

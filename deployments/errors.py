@@ -15,6 +15,12 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from deployments.jobs.model import (
+    IdempotencyError,
+    StorageError,
+    StorageFullError,
+    TooManyJobsError,
+)
 from deployments.messages import Failure
 from vitron.llm.request import EngineStoppedError
 from vitron.media import MediaError
@@ -173,6 +179,18 @@ def from_failure(failure: Failure, retry_after_s: int) -> ApiError:
     return ApiError(500, failure.message, code=failure.code)
 
 
+def from_storage(error: StorageError, retry_after_s: int) -> ApiError:
+    """Translate what could not be kept or read."""
+    if isinstance(error, IdempotencyError):
+        return ApiError(400, str(error), param="Idempotency-Key", code="idempotency_key_reused")
+    headers = {"Retry-After": str(retry_after_s)}
+    if isinstance(error, TooManyJobsError):
+        return ApiError(429, str(error), code="too_many_jobs", headers=headers)
+    if isinstance(error, StorageFullError):
+        return ApiError(507, f"{error}; nothing was accepted", code="storage_full", headers=headers)
+    return ApiError(503, f"{error}; nothing was accepted", code="storage_unavailable", headers=headers)
+
+
 def from_exception(error: BaseException, retry_after_s: int) -> ApiError:
     """Translate anything. What is not known to be the client's doing tells no detail."""
     cause = unwrap(error)
@@ -182,6 +200,8 @@ def from_exception(error: BaseException, retry_after_s: int) -> ApiError:
         return ApiError(cause.status, cause.message, code=cause.code)
     if isinstance(cause, ValidationError):
         return from_validation(cause)
+    if isinstance(cause, StorageError):
+        return from_storage(cause, retry_after_s)
     if isinstance(cause, HTTPException):
         return ApiError(cause.status_code, str(cause.detail), headers=cause.headers)
     if isinstance(cause, BackPressureError):

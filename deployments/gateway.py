@@ -11,11 +11,12 @@ from ray import serve
 
 from deployments.args import AppArgs
 from deployments.auth import Authenticator, read_keys
-from deployments.conversation import PictureReader
+from deployments.conversation_media import MediaReader
 from deployments.envelope import forbid_here
 from deployments.graph import Graph, Handles, Put
 from deployments.http import make_http
-from deployments.media_fetch import MediaFetcher
+from deployments.jobs.storage import DurableFiles, Storage
+from deployments.media_reader import PictureReader, VideoReader
 from deployments.metrics import GatewayMetrics
 from deployments.middleware import App
 from deployments.parts import Handle
@@ -31,14 +32,20 @@ class Gateway:
         self,
         args: AppArgs,
         image_encoder: Handle,
+        video_encoder: Handle,
         region_encoder: Handle,
         language_model: Handle,
         specialists: Mapping[str, Handle],
+        job_runner: Handle | None = None,
     ) -> None:
-        """Keep the handles; from now on this process refuses to open an envelope."""
+        """Keep the handles; from now on this process refuses to open an envelope.
+
+        The job runner is not called: to be held is what makes it a part of the application.
+        """
         forbid_here("gateway")
         handles = Handles(
             image_encoder=image_encoder,
+            video_encoder=video_encoder,
             region_encoder=region_encoder,
             language_model=language_model,
             specialists=specialists,
@@ -54,10 +61,16 @@ def make_gateway(args: AppArgs, handles: Handles, *, put: Put, readiness: Readin
     """Build the HTTP application over `handles`."""
     metrics = GatewayMetrics()
     keys = None if args.api_key_file is None else read_keys(args.api_key_file)
+    pictures, videos, storage = PictureReader(args), VideoReader(args), Storage(args.storage)
+    files = DurableFiles(storage)
     service = Service(
         args=args,
         graph=Graph(handles, args.limits, metrics, put=put),
-        pictures=PictureReader(args, MediaFetcher(args.fetch, max_bytes=args.limits.max_image_bytes)),
+        pictures=pictures,
+        videos=videos,
+        media=MediaReader(pictures, videos, files, args.limits),
+        files=files,
+        storage=storage,
         metrics=metrics,
         readiness=readiness,
         started=int(time.time()),
@@ -85,7 +98,13 @@ class ClusterReadiness:
     def _ask(self) -> dict[str, bool]:
         name = serve.get_replica_context().app_name
         app = serve.status().applications[name]
-        return {
-            part: any(state == "RUNNING" and count for state, count in status.replica_states.items())
-            for part, status in app.deployments.items()
-        }
+        return {part: _can_answer(status.status, status.replica_states) for part, status in app.deployments.items()}
+
+
+def _can_answer(status: str, replicas: Mapping[str, int]) -> bool:
+    """Whether a deployment has a running replica, or sleeps by its own wish, or is just being woken: requests wait."""
+    # Both are enumerations of Ray Serve's that equal strings, but are not spelled as these.
+    live = [state for state, count in replicas.items() if count and state != "STOPPING"]
+    running = any(state == "RUNNING" for state in live)
+    scaling = status in ("UPSCALING", "DOWNSCALING")
+    return running or scaling or (not live and status == "HEALTHY")

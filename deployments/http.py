@@ -12,20 +12,35 @@ from deployments.auth import Authenticator
 from deployments.errors import ApiError, from_exception
 from deployments.middleware import App, Around
 from deployments.routes.chat import chat_routes
+from deployments.routes.files import file_routes
 from deployments.routes.health import health_routes
+from deployments.routes.image_edits import image_edit_routes
 from deployments.routes.images import image_routes
 from deployments.routes.models import model_routes
 from deployments.routes.segmentations import segmentation_routes
+from deployments.routes.video_work import video_work_routes
+from deployments.routes.videos import video_routes
 from deployments.service import Service
 
 _logger = logging.getLogger(__name__)
+_ROUTES = (
+    chat_routes,
+    image_routes,
+    image_edit_routes,
+    segmentation_routes,
+    video_work_routes,
+    video_routes,
+    file_routes,
+    model_routes,
+    health_routes,
+)
 
 
 def make_http(service: Service, authenticator: Authenticator) -> App:
     """Build the application."""
     # Bodies are validated by `deployments.body`, which FastAPI's generated schema would not know.
     app = FastAPI(title="VITRON", openapi_url=None)
-    for routes in (chat_routes, image_routes, segmentation_routes, model_routes, health_routes):
+    for routes in _ROUTES:
         app.include_router(routes(service))
 
     async def on_error(request: Request, error: Exception) -> Response:

@@ -7,30 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import logging
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from deployments.args import AppArgs
-from deployments.encoder import FEATURES, REGION_TOKENS
-from deployments.envelope import Envelope, pack, unpack
-from deployments.errors import is_replica_loss
+from deployments.chat_arrays import open_arrays
+from deployments.invoke import SpecialistCaller
 from deployments.messages import (
     ChatCall,
     ChatEvent,
     Done,
     EdgeRecord,
     Failure,
+    Progress,
     RunResult,
     TextDelta,
     Working,
 )
 from deployments.parts import Handle, Loaders
-from deployments.specialist import SIGNAL
 from deployments.text import TextStream
 from vitron.language import Detokenizer
 from vitron.llm.engine import (
@@ -41,10 +39,8 @@ from vitron.llm.engine import (
     SamplingParams,
     TokenEvent,
 )
-from vitron.specialists.base import SpecialistRequest
-from vitron.types import Image, Message
+from vitron.types import Message
 
-_logger = logging.getLogger(__name__)
 _PART = "language_model"
 EngineEvent = TokenEvent | GenerationResult | BaseException
 
@@ -63,10 +59,10 @@ class LanguageModel:
         torch.set_num_threads(args.torch_threads)
         self._load = load
         self._language = load.language(args)
-        self._revision = load.revision(args)
         self._engine = EngineThread(self._language.engine)
-        self._max_retries = args.limits.max_retries
-        self._specialists = {name: handle.options(_by_reference=True) for name, handle in specialists.items()}
+        self._specialists = SpecialistCaller(
+            specialists, source=_PART, revision=load.revision(args), max_retries=args.limits.max_retries
+        )
 
     def check_health(self) -> None:
         """Raise once the engine has died, so that this replica is replaced."""
@@ -87,11 +83,10 @@ class LanguageModel:
 
         Args:
             call: the conversation.
-            arrays: all its pictures, then the features of each picture, then the region tokens of each
-                picture that is drawn on.
+            arrays: its media and their features, see `deployments.chat_arrays`.
 
         Yields:
-            Text as it is written, then `Done`, or `Failure` if there is no reply.
+            Text as it is written, the progress of a specialist, then `Done`, or `Failure` if there is no reply.
         """
         try:
             prepared = await asyncio.to_thread(self._prepare, call, arrays)
@@ -119,8 +114,9 @@ class LanguageModel:
         if result is None:
             yield _stopped(prepared, stream)
             return
-        async for event in self._conclude(call, prepared, result, stream):
-            yield event
+        async with aclosing(self._conclude(call, prepared, result, stream)) as rest:
+            async for event in rest:
+                yield event
 
     def _submit(self, request: GenerationRequest, events: asyncio.Queue[EngineEvent]) -> Failure | None:
         loop = asyncio.get_running_loop()
@@ -147,13 +143,7 @@ class LanguageModel:
         return delta, None
 
     def _prepare(self, call: ChatCall, arrays: tuple[Any, ...]) -> _Prepared:
-        count = call.num_images
-        images: tuple[Image, ...] = arrays[:count]
-        features, edges = _open_all(arrays[count : 2 * count], FEATURES)
-        tokens, more = _open_all(arrays[2 * count :], REGION_TOKENS)
-        rows = {image: iter(t.unbind(0)) for image, t in zip(call.drawn_images(), tokens, strict=True)}
-        in_order = [next(rows[image]) for image, _ in call.regions()]
-        messages = _with_images(call, images)
+        given = open_arrays(call, arrays, _PART)
         sampling = call.sampling
         params = SamplingParams(
             max_tokens=sampling.max_tokens,
@@ -163,8 +153,10 @@ class LanguageModel:
         )
         # A client may use one id twice, and a retry may reach the replica that still winds the first attempt down.
         unique = f"{call.request_id}-{uuid.uuid4().hex[:8]}"
-        request = self._language.start(messages, features, in_order, params, unique)
-        return _Prepared(request, messages, edges + more)
+        request = self._language.start(
+            given.messages, given.images, given.regions, params, unique, clip_features=given.clips
+        )
+        return _Prepared(request, given.messages, given.edges)
 
     async def _conclude(
         self,
@@ -172,7 +164,7 @@ class LanguageModel:
         prepared: _Prepared,
         result: GenerationResult,
         stream: TextStream,
-    ) -> AsyncIterator[ChatEvent]:
+    ) -> AsyncGenerator[ChatEvent]:
         """Send the rest of the text, and carry out the invocation."""
         answer = await asyncio.to_thread(self._language.answer, result)
         rest = stream.finish(answer.text)
@@ -202,46 +194,25 @@ class LanguageModel:
                 call.message,
                 call.sampling.seed or 0,
                 call.options,
+                call.seen_frames,
             )
         except ValueError as problem:
             yield dataclasses.replace(done, error=str(problem))
             return
-        made = await self._run_specialist(name, request)
+        made = RunResult()
+        async with aclosing(self._specialists.call(name, request)) as events:
+            async for event in events:
+                if isinstance(event, Progress):
+                    yield event
+                else:
+                    made = event
         yield dataclasses.replace(
             done,
             output=made.output,
             error=made.failure.message if made.failure else None,
+            lost=made.failure is not None and made.failure.kind == "overloaded",
             edges=done.edges + made.edges,
         )
-
-    async def _run_specialist(self, name: str, request: SpecialistRequest) -> RunResult:
-        """Call the specialist; if its replica dies, another one does the work."""
-        if name not in self._specialists:
-            known = sorted(self._specialists)
-            message = f"specialist: got {name!r}, expected one of {known}"
-            return RunResult(failure=Failure(kind="failed", message=message))
-        header = dataclasses.replace(request, signal=None, image=None, reference=None)
-        for attempt in range(self._max_retries + 1):
-            signal = self._pack_signal(request.signal)
-            pending = self._specialists[name].run.remote(header, signal, request.image, request.reference)
-            try:
-                made: RunResult = await pending
-                return made
-            except asyncio.CancelledError:
-                pending.cancel()
-                raise
-            # Which errors mean a lost replica is decided in one place; the rest is raised again.
-            except Exception as error:
-                if not is_replica_loss(error):
-                    raise
-                _logger.warning("a replica of %s was lost, attempt %d", name, attempt + 1)
-                await asyncio.sleep(0.2 * 2**attempt)
-        return RunResult(failure=Failure(kind="failed", message=f"{name}: its replicas were lost repeatedly"))
-
-    def _pack_signal(self, signal: Tensor | None) -> Envelope | None:
-        if signal is None:
-            return None
-        return pack(signal, name=SIGNAL, source=_PART, revision=self._revision)
 
 
 async def _drain(events: asyncio.Queue[EngineEvent]) -> list[EngineEvent]:
@@ -250,24 +221,6 @@ async def _drain(events: asyncio.Queue[EngineEvent]) -> list[EngineEvent]:
     while not events.empty():
         batch.append(events.get_nowait())
     return batch
-
-
-def _open_all(envelopes: tuple[Envelope, ...], name: str) -> tuple[list[Tensor], tuple[EdgeRecord, ...]]:
-    tensors: list[Tensor] = []
-    edges: tuple[EdgeRecord, ...] = ()
-    for envelope in envelopes:
-        tensor, record = unpack(envelope, name=name, target=_PART)
-        tensors.append(tensor)
-        edges += (*envelope.edges, record)
-    return tensors, edges
-
-
-def _with_images(call: ChatCall, images: tuple[Image, ...]) -> tuple[Message, ...]:
-    messages, start = [], 0
-    for message, count in zip(call.messages, call.images_per_message, strict=True):
-        messages.append(dataclasses.replace(message, images=images[start : start + count]))
-        start += count
-    return tuple(messages)
 
 
 def _stopped(prepared: _Prepared, stream: TextStream) -> Done:

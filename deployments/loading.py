@@ -6,18 +6,21 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypedDict
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from deployments.args import AppArgs
+from deployments.parts import served_specialists
 from vitron.presets import preset
-from vitron.routing import SPECIALISTS, route
+from vitron.routing import route
 from vitron.specialists.base import Option, Specialist, SpecialistRequest
+from vitron.specialists.table import load_specialist
 from vitron.types import Invocation, Message, MessageMode
 from vitron.weights import open_weights
 
 if TYPE_CHECKING:
     from vitron.encoders.image import ImageEncoder
     from vitron.encoders.region import RegionEncoder
+    from vitron.encoders.video import VideoEncoder
     from vitron.language import Language
 
 
@@ -47,6 +50,12 @@ class VitronLoaders:
 
         return load_image_encoder(preset(args.preset), open_weights(args.preset, args.weights)).to(**_place(args))
 
+    def video_encoder(self, args: AppArgs) -> VideoEncoder:
+        """Load the video encoder: the image encoder, and how clips are seen."""
+        from vitron.encoders.video import VideoEncoder
+
+        return VideoEncoder(self.image_encoder(args), preset(args.preset).video)
+
     def region_encoder(self, args: AppArgs) -> RegionEncoder:
         """Load the region encoder."""
         from vitron.encoders.region import load_region_encoder
@@ -59,18 +68,16 @@ class VitronLoaders:
 
         return load_language(preset(args.preset), open_weights(args.preset, args.weights), **_place(args))
 
+    def specialists(self, args: AppArgs) -> tuple[str, ...]:
+        """Return those that the arguments name, or all that there are."""
+        return served_specialists(args)
+
     def specialist(self, args: AppArgs, name: str) -> Specialist:
         """Load the specialist `name`."""
-        config, weights = preset(args.preset), open_weights(args.preset, args.weights)
-        if name == "gligen":
-            from vitron.specialists.gligen import load_gligen
-
-            return load_gligen(config, weights).to(**_place(args))
-        if name == "seem":
-            from vitron.specialists.seem.model import load_seem
-
-            return load_seem(config, weights).to(**_place(args))
-        raise ValueError(f"specialist: got {name!r}, expected one of {sorted(SPECIALISTS.values())}")
+        loaded = load_specialist(name, preset(args.preset), open_weights(args.preset, args.weights))
+        assert isinstance(loaded, nn.Module)
+        moved: Specialist = loaded.to(**_place(args))
+        return moved
 
     def route(
         self,
@@ -80,6 +87,7 @@ class VitronLoaders:
         mode: MessageMode,
         seed: int,
         options: Mapping[str, Option],
+        seen_frames: Sequence[Sequence[int]],
     ) -> tuple[str, SpecialistRequest]:
         """Return who carries an invocation out, and with what."""
-        return route(invocation, messages, signal, mode, seed, options)
+        return route(invocation, messages, signal, mode, seed, options, seen_frames)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from typing import Any
 
 
@@ -33,15 +33,17 @@ class LocalResponse:
 class LocalStream:
     """The pending items of one streaming call."""
 
-    def __init__(self, items: AsyncIterator[Any]) -> None:
+    def __init__(self, items: AsyncGenerator[Any]) -> None:
         self._items = items
+        self._closing: asyncio.Future[None] | None = None
 
     def __aiter__(self) -> AsyncIterator[Any]:
         """Iterate over the items as they come."""
         return self._items
 
     def cancel(self) -> None:
-        """Nothing to do: whoever stops iterating closes the generator."""
+        """Stop the call; it is not being iterated any more."""
+        self._closing = asyncio.ensure_future(self._items.aclose())
 
 
 class _Method:
@@ -56,7 +58,7 @@ class _Method:
     async def _call(self, args: tuple[Any, ...]) -> Any:
         return await self._method(*[await _resolved(arg) for arg in args])
 
-    async def _stream(self, args: tuple[Any, ...]) -> AsyncIterator[Any]:
+    async def _stream(self, args: tuple[Any, ...]) -> AsyncGenerator[Any]:
         items = self._method(*[await _resolved(arg) for arg in args])
         try:
             async for item in items:

@@ -1,4 +1,4 @@
-"""Fetching pictures from addresses that strangers name: the one way out of the gateway.
+"""Fetching pictures and videos from addresses that strangers name: the one way out of the gateway.
 
 The public internet and nothing else: an address is looked up, judged, and the very address that was judged is
 connected to, so a name that changes its mind between the two gains nothing. Every redirect starts over.
@@ -91,6 +91,7 @@ class MediaFetcher:
         rules: FetchRules,
         *,
         max_bytes: int,
+        field: str = "image_url",
         lookup: Resolve = resolve,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
@@ -99,11 +100,13 @@ class MediaFetcher:
         Args:
             rules: what is allowed.
             max_bytes: size of one answer.
+            field: the field of a request that is fetched for, in errors.
             lookup: host and port to addresses.
             ssl_context: trusted certificates; None: the usual public ones.
         """
         self._rules = rules
         self._max_bytes = max_bytes
+        self._field = field
         self._ssl_context = ssl_context or httpcore.default_ssl_context()
         networks = tuple(ipaddress.ip_network(text) for text in rules.allowed_networks)
         self._backend = _Guarded(networks, lookup)
@@ -115,6 +118,15 @@ class MediaFetcher:
             ApiError: 400 the URL or its answer is not acceptable, 413 the answer is too large, 408 it took too
                 long or could not be reached just now.
         """
+        try:
+            return await self._fetch(url)
+        except _Refusal as refusal:
+            code = refusal.code.format(self._field)
+            raise ApiError(
+                refusal.status, f"{self._field}: {refusal.reason}", param=self._field, code=code
+            ) from refusal
+
+    async def _fetch(self, url: str) -> bytes:
         if not self._rules.enabled:
             raise _refused("fetching is switched off; send a base64 data URL")
         try:
@@ -169,7 +181,7 @@ class MediaFetcher:
         port = "" if url.port in (None, _PORTS[url.scheme.decode()]) else f":{url.port}"
         headers: dict[bytes | str, bytes | str] = {
             "Host": shown_host + port,
-            "Accept": "image/*",
+            "Accept": "image/*" if self._field == "image_url" else "video/*, image/gif",
             "User-Agent": "vitron",
         }
         async with (
@@ -187,7 +199,7 @@ class MediaFetcher:
         async for chunk in answer.aiter_stream():
             body += chunk
             if len(body) > self._max_bytes:
-                raise ApiError(413, f"image_url: expected at most {self._max_bytes} bytes")
+                raise _Refusal(413, f"expected at most {self._max_bytes} bytes", "request_too_large")
         return bytes(body)
 
 
@@ -216,10 +228,18 @@ def _location(headers: list[tuple[bytes, bytes]]) -> str:
     raise _refused("a redirect without a target")
 
 
-def _refused(reason: str) -> ApiError:
-    return ApiError(400, f"image_url: {reason}", param="image_url", code="invalid_image_url")
+class _Refusal(Exception):
+    """Nothing is fetched: status, reason, and a code with a place for the field's name."""
+
+    def __init__(self, status: int, reason: str, code: str) -> None:
+        super().__init__(reason)
+        self.status, self.reason, self.code = status, reason, code
 
 
-def _unreachable(reason: str) -> ApiError:
+def _refused(reason: str) -> _Refusal:
+    return _Refusal(400, reason, "invalid_{}")
+
+
+def _unreachable(reason: str) -> _Refusal:
     # 408 is what OpenAI's clients retry; the fault may pass.
-    return ApiError(408, f"image_url: {reason}", param="image_url", code="image_url_unreachable")
+    return _Refusal(408, reason, "{}_unreachable")

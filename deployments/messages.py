@@ -62,14 +62,33 @@ class Sampling:
     stop: tuple[str, ...] = ()
 
 
+class Medium(NamedTuple):
+    """A picture or a clip of a conversation.
+
+    Attributes:
+        is_clip: which of the two.
+        index: among its kind, in reading order.
+    """
+
+    is_clip: bool
+    index: int
+
+
+def medium_of(region: DrawnRegion) -> Medium:
+    """Return what a region is drawn on."""
+    return Medium(False, region.image) if region.clip is None else Medium(True, region.clip)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ChatCall:
     """One conversation to answer.
 
     Attributes:
         request_id: the client's or the gateway's name for it, for logs.
-        messages: the conversation without pixels: `Message.images` is empty everywhere.
+        messages: the conversation without pixels: `Message.images` and `Message.clips` are empty everywhere.
         images_per_message: how many pictures each message shows, in order.
+        clips_per_message: how many clips; left out: none.
+        seen_frames: of each clip, the numbers of the frames that the LLM sees.
         sampling: of the text.
         message: what reaches a specialist.
         options: settings for the specialist, if one is invoked.
@@ -81,19 +100,30 @@ class ChatCall:
     sampling: Sampling
     message: MessageMode = "hybrid"
     options: Mapping[str, Option] = field(default_factory=dict)
+    clips_per_message: tuple[int, ...] = ()
+    seen_frames: tuple[tuple[int, ...], ...] = ()
 
     @property
     def num_images(self) -> int:
         """Pictures of the whole conversation."""
         return sum(self.images_per_message)
 
-    def regions(self) -> list[tuple[int, DrawnRegion]]:
-        """List what was drawn, in order, each with its picture's index in the conversation."""
-        return [(r.image, r) for message in self.messages for r in message.regions]
+    @property
+    def num_clips(self) -> int:
+        """Clips of the whole conversation."""
+        return sum(self.clips_per_message)
 
-    def drawn_images(self) -> list[int]:
-        """List the pictures that something is drawn on, each once, ascending."""
-        return sorted({index for index, _ in self.regions()})
+    def regions(self) -> list[tuple[Medium, DrawnRegion]]:
+        """List what was drawn, in order, each with what it is drawn on."""
+        return [(medium_of(r), r) for message in self.messages for r in message.regions]
+
+    def drawn_media(self) -> list[Medium]:
+        """List the pictures and clips that something is drawn on, each once: pictures first, ascending."""
+        return sorted({medium for medium, _ in self.regions()})
+
+    def drawn_frames(self, clip: int) -> tuple[int, ...]:
+        """List the frame numbers of a clip that something is drawn on, ascending."""
+        return tuple(sorted({r.frame for medium, r in self.regions() if medium == Medium(True, clip)}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +141,14 @@ class Working:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a specialist is: steps done of steps in all."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Done:
     """The last event of a reply.
 
@@ -118,6 +156,7 @@ class Done:
         invocation: what the LLM asked of a specialist.
         output: what the specialist made.
         error: why there is no output although one was meant; the text stands.
+        lost: that was for lack of a replica: the same request may go well later.
         finish_reason: "stop" or "length".
         prompt_tokens: positions of the prompt.
         completion_tokens: tokens written, the invocation's included.
@@ -128,6 +167,7 @@ class Done:
     invocation: Invocation | None = None
     output: SpecialistOutput | None = None
     error: str | None = None
+    lost: bool = False
     finish_reason: str = "stop"
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -135,7 +175,7 @@ class Done:
     edges: tuple[EdgeRecord, ...] = ()
 
 
-ChatEvent = TextDelta | Working | Done | Failure
+ChatEvent = TextDelta | Working | Progress | Done | Failure
 """What the language model streams; `Done` or `Failure` is the last."""
 
 

@@ -63,7 +63,7 @@ class Around:
     async def _admit(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         path = str(scope["path"])
         if path not in OPEN_PATHS:
-            self._authenticator.check(scope)
+            scope["owner"] = self._authenticator.check(scope)
         if path in UNCOUNTED_PATHS:
             await self._app(scope, receive, answer)
             return

@@ -6,7 +6,9 @@ from typing import Any
 
 from deployments.args import AppArgs
 from deployments.errors import ApiError, shown
+from deployments.parts import served_specialists
 from vitron.presets import preset
+from vitron.routing import SPECIALISTS
 
 
 def check_model(name: str | None, args: AppArgs) -> None:
@@ -34,13 +36,14 @@ def describe(args: AppArgs, created: int) -> dict[str, Any]:
         "created": created,
         "owned_by": "vitron",
         "capabilities": {
-            "input": ["text", "image", "region"],
+            "input": ["text", "image", "video", "region"],
             "regions": ["point", "box", "scribble", "polygon", "mask"],
-            "output": ["text", "image", "mask"],
-            "modules": ["Image Generation", "Image Segmentation"],
+            "output": ["text", "image", "mask", "video", "track"],
+            "modules": [module.value for module, name in SPECIALISTS.items() if name in served_specialists(args)],
             "message": ["hybrid", "text", "signal"],
             "image_size": image_size(args),
             "max_images": args.limits.max_images,
+            "max_videos": args.limits.max_videos,
             "max_tokens": args.limits.max_tokens,
         },
     }

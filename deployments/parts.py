@@ -8,16 +8,33 @@ from typing import TYPE_CHECKING, Any, Protocol
 from torch import Tensor
 
 from deployments.args import AppArgs
+from vitron.routing import NAMES
 from vitron.specialists.base import Option, Specialist, SpecialistRequest
+from vitron.specialists.table import LOADERS
 from vitron.types import Invocation, Message, MessageMode
 
 if TYPE_CHECKING:
     from vitron.encoders.image import ImageEncoder
     from vitron.encoders.region import RegionEncoder
+    from vitron.encoders.video import VideoEncoder
     from vitron.language import Language
 
 Handle = Any
 """A Ray Serve `DeploymentHandle` or a `LocalHandle`: the former's methods are attributes made on demand."""
+
+
+def served_specialists(args: AppArgs) -> tuple[str, ...]:
+    """Return the names of the specialists to serve: those of the arguments, or all that can be loaded.
+
+    Raises:
+        ValueError: the arguments name one that there is not, or one twice.
+    """
+    known = tuple(name for name in NAMES if name in LOADERS)
+    if args.specialists is None:
+        return known
+    if not set(args.specialists) <= set(known) or len(set(args.specialists)) < len(args.specialists):
+        raise ValueError(f"specialists: got {list(args.specialists)}, expected some of {list(known)}, each once")
+    return args.specialists
 
 
 class Loaders(Protocol):
@@ -31,12 +48,20 @@ class Loaders(Protocol):
         """Load the image encoder."""
         ...
 
+    def video_encoder(self, args: AppArgs) -> VideoEncoder:
+        """Load the video encoder."""
+        ...
+
     def region_encoder(self, args: AppArgs) -> RegionEncoder:
         """Load the region encoder."""
         ...
 
     def language(self, args: AppArgs) -> Language:
         """Load the LLM."""
+        ...
+
+    def specialists(self, args: AppArgs) -> tuple[str, ...]:
+        """Return the names of the specialists to serve."""
         ...
 
     def specialist(self, args: AppArgs, name: str) -> Specialist:
@@ -51,6 +76,7 @@ class Loaders(Protocol):
         mode: MessageMode,
         seed: int,
         options: Mapping[str, Option],
+        seen_frames: Sequence[Sequence[int]],
     ) -> tuple[str, SpecialistRequest]:
         """Return who carries an invocation out, and with what; ValueError if nobody can."""
         ...

@@ -1,4 +1,4 @@
-"""Results as JSON: masks, pictures, invocations, and OpenAI's chat objects around them."""
+"""Results as JSON: masks, pictures, invocations, and OpenAI's chat objects around an answer."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import time
 from typing import Any
 
 from deployments.messages import Done
-from deployments.schema import MaskFormat
+from deployments.schema_parts import MaskFormat
 from vitron.media import encode_png
 from vitron.regions import mask_to_png, mask_to_rle
-from vitron.types import BoolMask, Detection, Image, Invocation, SpecialistOutput
+from vitron.types import BoolMask, Detection, Image, Invocation
 
 
 def detection(item: Detection, mask_format: MaskFormat) -> dict[str, Any]:
     """Describe one segmented object."""
     box = [round(float(value), 6) for value in item.box]
-    return {"mask": _mask(item.mask, mask_format), "box": box, "score": round(float(item.score), 6)}
+    return {"mask": mask(item.mask, mask_format), "box": box, "score": round(float(item.score), 6)}
 
 
 def picture(image: Image) -> dict[str, str]:
@@ -24,35 +24,25 @@ def picture(image: Image) -> dict[str, str]:
     return {"b64_json": base64.b64encode(encode_png(image)).decode("ascii")}
 
 
-def _mask(mask: BoolMask, mask_format: MaskFormat) -> Any:
+def mask(area: BoolMask, mask_format: MaskFormat) -> Any:
+    """Describe a mask."""
     if mask_format == "png":
-        return base64.b64encode(mask_to_png(mask)).decode("ascii")
-    return mask_to_rle(mask)
+        return base64.b64encode(mask_to_png(area)).decode("ascii")
+    return mask_to_rle(area)
 
 
-def extension(done: Done, mask_format: MaskFormat) -> dict[str, Any]:
-    """Build the `vitron` object of a reply."""
-    output = done.output or SpecialistOutput()
+def invocation(asked: Invocation) -> dict[str, Any]:
+    """Describe what the LLM asked of a specialist."""
     return {
-        "invocation": None if done.invocation is None else _invocation(done.invocation),
-        "mask_format": mask_format,
-        "masks": [detection(item, mask_format) for item in output.detections],
-        "images": [picture(image) for image in output.images],
-        "error": done.error,
-    }
-
-
-def _invocation(invocation: Invocation) -> dict[str, Any]:
-    return {
-        "module": invocation.module.value,
-        "instruction": invocation.instruction,
+        "module": asked.module.value,
+        "instruction": asked.instruction,
         "regions": [
             {
                 "label": region.label,
                 "box": list(region.box),
                 "span": None if region.span is None else list(region.span),
             }
-            for region in invocation.regions
+            for region in asked.regions
         ],
     }
 

@@ -6,108 +6,24 @@ answer and is not supported is refused by name; anything else is an unknown fiel
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from vitron.regions import png_to_mask, rle_to_mask, validate
-from vitron.types import BoolMask, DrawnRegion, Grounding, check_box
-
-MAX_MASK_PIXELS = 16_000_000
-MAX_REGION_POINTS = 4096
-Unit = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Count = Annotated[int, Field(strict=True, ge=0, le=10_000)]
-BoxField = Annotated[tuple[Unit, Unit, Unit, Unit], AfterValidator(check_box)]
-PointField = tuple[Unit, Unit]
-OptionValue = Annotated[float, Field(strict=True, allow_inf_nan=False)] | Annotated[str, Field(max_length=200)]
-MaskFormat = Literal["rle", "png"]
-IGNORED = Field(default=None, exclude=True)
-
-
-class Body(BaseModel):
-    """A JSON object whose keys are all known."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class RleField(Body):
-    """COCO compressed run-length encoding."""
-
-    size: tuple[Count, Count]
-    counts: Annotated[str, Field(max_length=8_000_000)]
-
-
-class RegionField(Body):
-    """Something drawn on a picture; coordinates in [0, 1] of its width and height."""
-
-    kind: Literal["point", "box", "scribble", "polygon", "mask"]
-    points: Annotated[list[PointField], Field(max_length=MAX_REGION_POINTS)] = []
-    box: BoxField | None = None
-    mask: RleField | Annotated[str, Field(max_length=30_000_000)] | None = None
-    """RLE, or a PNG in base64 (with or without `data:image/png;base64,`)."""
-    image: Count = 0
-    """Which picture, counting all pictures of the request from 0."""
-
-    def drawn(self) -> DrawnRegion:
-        """Return the region, checked.
-
-        Raises:
-            ValueError: naming the field, its value and what is allowed.
-        """
-        region = DrawnRegion(
-            kind=self.kind,
-            points=tuple(self.points),
-            box=self.box,
-            mask=None if self.mask is None else decode_mask(self.mask),
-            image=self.image,
-        )
-        return validate(region)
-
-
-def decode_mask(mask: RleField | str) -> BoolMask:
-    """Decode either form of a mask."""
-    if isinstance(mask, RleField):
-        rle: Any = {"size": list(mask.size), "counts": mask.counts}
-        return rle_to_mask(rle, MAX_MASK_PIXELS)
-    from_png = mask.removeprefix("data:image/png;base64,")
-    try:
-        data = base64.b64decode(from_png, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ValueError(f"mask: expected an RLE object or a PNG in base64 ({error})") from error
-    return png_to_mask(data, MAX_MASK_PIXELS)
-
-
-class TextPart(Body):
-    """Text of a message."""
-
-    type: Literal["text"]
-    text: str
-
-
-class ImageUrl(Body):
-    """Where a picture is: an https or a base64 data URL."""
-
-    url: Annotated[str, Field(min_length=1)]
-    detail: Literal["auto", "low", "high", "original"] | None = None
-
-
-class ImagePart(Body):
-    """A picture in a message."""
-
-    type: Literal["image_url"]
-    image_url: ImageUrl
-
-
-class RegionPart(Body):
-    """A drawn region where the message speaks of it: the canonical form of a region in a chat."""
-
-    type: Literal["region"]
-    region: RegionField
-
-
-Part = Annotated[TextPart | ImagePart | RegionPart, Field(discriminator="type")]
+from deployments.schema_parts import (
+    IGNORED,
+    Body,
+    BoxField,
+    ImageUrl,
+    MaskFormat,
+    OptionValue,
+    Part,
+    PointField,
+    ProducedMedia,
+    RegionField,
+    Unit,
+)
+from vitron.types import DrawnRegion, Grounding
 
 
 class ChatMessage(Body):
@@ -119,8 +35,8 @@ class ChatMessage(Body):
     refusal: Any = IGNORED
     audio: Any = IGNORED
     annotations: Any = IGNORED
-    vitron: Any = IGNORED
-    """The extension of an earlier answer, sent back with it; its text is all the model reads."""
+    vitron: ProducedMedia | None = None
+    """The extension of an earlier answer, sent back with it: the model sees its text and what was made."""
     tool_calls: Any = None
     function_call: Any = None
 
@@ -130,12 +46,14 @@ class ChatMessage(Body):
             raise ValueError("tool_calls: tools are not supported")
         if self.content is None:
             raise ValueError("content: got null, expected a string or a list of parts")
+        if self.vitron is not None and self.role != "assistant":
+            raise ValueError(f"vitron: given by {self.role!r}, expected it in an assistant's message only")
         if self.role != "user" and not isinstance(self.content, str):
             for part in self.content:
                 if part.type != "text":
                     raise ValueError(
                         f"content: got a part {part.type!r} from {self.role!r}, "
-                        "expected pictures and regions from the user only"
+                        "expected pictures, videos and regions from the user only"
                     )
         return self
 
@@ -143,11 +61,13 @@ class ChatMessage(Body):
 class ChatExtension(Body):
     """Top-level `vitron` of a chat request."""
 
-    regions: list[RegionField] = []
+    regions: list[RegionField] = Field(default_factory=list)
     """Appended to the last user message; a content part of type `region` says where it belongs."""
     message: Literal["hybrid", "text", "signal"] | None = None
-    options: Annotated[dict[str, OptionValue], Field(max_length=16)] = {}
+    options: dict[str, OptionValue] = Field(default_factory=dict, max_length=16)
     mask_format: MaskFormat = "rle"
+    media: Literal["b64_json", "url"] = "b64_json"
+    """Whether pictures and videos are part of the answer, or only their ids and addresses."""
 
 
 class StreamOptions(Body):
@@ -250,7 +170,7 @@ class GenerationRequest(Body):
     size: Annotated[str, Field(max_length=20)] | None = None
     response_format: Literal["b64_json"] | None = None
     seed: Seed | None = None
-    layout: Annotated[list[LayoutItem], Field(max_length=64)] = []
+    layout: list[LayoutItem] = Field(default_factory=list, max_length=64)
     steps: Annotated[int, Field(strict=True, ge=1, le=100)] | None = None
     guidance_scale: Annotated[float, Field(strict=True, ge=0, le=20, allow_inf_nan=False)] | None = None
 
@@ -272,9 +192,9 @@ class SegmentationRequest(Body):
     """An https or data URL, bare or as `{"url": ...}`."""
     model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     prompt: Annotated[str, Field(max_length=4000)] = ""
-    boxes: Annotated[list[BoxField], Field(max_length=64)] = []
-    points: Annotated[list[PointField], Field(max_length=64)] = []
-    regions: Annotated[list[RegionField], Field(max_length=64)] = []
+    boxes: list[BoxField] = Field(default_factory=list, max_length=64)
+    points: list[PointField] = Field(default_factory=list, max_length=64)
+    regions: list[RegionField] = Field(default_factory=list, max_length=64)
     mask_format: MaskFormat = "rle"
     threshold: Unit | None = None
     """Return every object that scores this much; without it the best one."""
@@ -295,7 +215,8 @@ class SegmentationRequest(Body):
         if self.points:
             regions.append(DrawnRegion(kind="point", points=tuple(self.points)))
         for region in self.regions:
-            if region.image:
-                raise ValueError(f"regions: got image {region.image}, expected 0: there is one picture")
+            if region.image or region.video is not None:
+                place = f"image {region.image}" if region.image else f"video {region.video}"
+                raise ValueError(f"regions: got {place}, expected image 0: there is one picture")
             regions.append(region.drawn())
         return tuple(regions)

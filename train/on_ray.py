@@ -31,7 +31,7 @@ from train.session import Run, take_part
 from train.settings import Settings
 from train.stopping import Interrupted, Signals
 from train.trackers import ENVIRONMENT
-from train.world import World
+from train.world import GROUP_SECONDS, World
 
 KNOBS = {
     # The defaults let a lost node stop training for over a minute: a placement that cannot come true is waited for.
@@ -41,8 +41,6 @@ KNOBS = {
 """Ray Train hands these from the driver's environment to its controller."""
 PLACEMENTS = 1
 """Failed placements of a run of fixed size that are tried again before its driver reads the wanted size anew."""
-GROUP_SECONDS = 1800
-"""Longest wait of a worker for another one, as when rank 0 validates. A lost worker is noticed by its connection."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +185,7 @@ def _trainer(loop: dict[str, Any], cluster: Cluster, workers: Workers) -> TorchT
     return TorchTrainer(
         work,
         train_loop_config=loop,
-        torch_config=TorchConfig(timeout_s=GROUP_SECONDS),
+        torch_config=TorchConfig(timeout_s=GROUP_SECONDS),  # a lost worker is noticed by its connection, at once
         scaling_config=ScalingConfig(
             num_workers=workers,
             resources_per_worker=dict(cluster.resources),

@@ -55,7 +55,10 @@ class Job:
         score: the metric of `validate` that ranks checkpoints; higher is better.
         draw: writes pictures of samples into a folder; called after `validate`.
         adam_names: matrices whose names hold one of these stay with AdamW (first and last layers).
+        occasional: parts that not every micro-batch runs. Gathering a part is a matter of all workers, so what divides
+            a model has to gather these whenever the objective is called.
         new: parts that no weights are loaded into, so that the table at the start can say so.
+        notes: lines on the data that stand under that table.
     """
 
     objective: Objective
@@ -64,7 +67,9 @@ class Job:
     score: str
     draw: Callable[[Path], None] | None = None
     adam_names: tuple[str, ...] = ()
+    occasional: frozenset[str] = frozenset()
     new: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
 
 
 class Build(NamedTuple):

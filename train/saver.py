@@ -85,8 +85,8 @@ class FolderSaver:
         return held["checkpoint"], held["score"]
 
     def upload(self, file: Path) -> None:
-        """Keep a copy of a file beside the checkpoints where they are not on this machine."""
-        if self.world.first and not self.local:
+        """Keep a copy of a file, if there is one, beside the checkpoints where they are not on this machine."""
+        if self.world.first and not self.local and file.exists():
             self.files.put_file(str(file), f"{self.root}/{file.name}")
 
     def download(self, file: Path) -> None:
@@ -160,7 +160,18 @@ def open_run(preset: str, location: str | None) -> Weights:
     folder = saver.latest()
     if folder is None:
         raise FileNotFoundError(f"start: got {location!r}, which holds no checkpoint of a run")
+    if not saver.local:
+        _fetch_base(preset, folder)
     return Weights(folder)
+
+
+def _fetch_base(preset: str, folder: Path) -> None:
+    """Fetch what a fetched checkpoint was trained from as well: parts that it did not train are found there."""
+    file = folder / "manifest.json"
+    manifest = json.loads(file.read_text())
+    if "://" in manifest.get("base", ""):
+        manifest["base"] = str(open_run(preset, manifest["base"]).folder)
+        file.write_text(json.dumps(manifest, indent=1) + "\n")
 
 
 def _flush(path: Path) -> None:

@@ -12,7 +12,7 @@ from train.recipe import Recipe
 from train.saver import FolderSaver, open_run
 from train.settings import Settings
 from train.stopping import Interrupted, Signals
-from train.trackers import Tracker, open_trackers
+from train.trackers import KEPT, Tracker, open_trackers
 from train.trainer import Trainer
 from train.world import World, close_world, open_world
 from vitron.weights import ASSETS, Weights
@@ -50,12 +50,18 @@ def take_part(
     saver = FolderSaver(run.url, world, run.settings.keep)
     # Logs are written on this machine: no object store can append to a file.
     folder = Path(saver.root) if saver.local else Path(tempfile.mkdtemp(prefix="vitron-run-"))
+    kept = [folder / name for name in KEPT]
+    for file in kept:
+        saver.download(file)
     trackers = [*open_trackers(run.trackers, folder, run.name), *gauges()] if world.first else []
+    for file in kept:
+        saver.upload(file)
     progress = Progress(folder, world, run.settings.steps, trackers, say=say or _print)
     saver.download(progress.log)
     weights = open_run(run.recipe.preset, run.start)
     job = run.recipe.build(weights, run.settings, world.device)
-    base = run.start if run.start and "://" in run.start else _name(weights)
+    remote = run.start and "://" in run.start and not FolderSaver(run.start, World()).local
+    base = run.start if run.start and remote else _name(weights)
     try:
         trainer = Trainer(run.recipe, job, run.settings, world, saver, progress, base=base)
         trainer.run(leave)

@@ -8,17 +8,18 @@ apart, so that checkpoints look the same for all.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from train.divided import gathered
 from train.optimizers import Optimizers
 from train.precision import autocast
-from train.recipe import Objective
+from train.recipe import Job, Objective
 from train.settings import Settings
 from train.world import World
 
@@ -138,6 +139,14 @@ class Sharded(Replicated):
 
     together = True
 
+    def __init__(self, job: Job, optimizers: Optimizers, settings: Settings, world: World) -> None:
+        super().__init__(job.objective, optimizers, settings, world)
+        self._occasional = [job.objective.parts[name] for name in sorted(job.occasional)]
+
+    def losses(self, batch: Any) -> Mapping[str, Tensor]:
+        """Run the objective, and let every part take part."""
+        return reaching(super().losses(batch), self._occasional)
+
     def start(self) -> None:
         """Nothing is left to do: `shard` changed the objective before the optimizers were made."""
 
@@ -157,32 +166,56 @@ class Sharded(Replicated):
         self._module.reshard()  # type: ignore[operator]
 
 
-def open_strategy(
-    objective: Objective, settings: Settings, world: World, rates: Mapping[str, float], adam_names: tuple[str, ...]
-) -> Strategy:
+def open_strategy(job: Job, settings: Settings, world: World, rates: Mapping[str, float]) -> Strategy:
     """Return the strategy of a run; a process on its own has nothing to share, whatever the settings say."""
     settings.check_workers(world.size)
     divided = settings.strategy if world.size > 1 else "ddp"
     if divided == "fsdp":
-        shard(objective)
-    optimizers = Optimizers(objective, settings, rates, adam_names)
+        shard(job.objective, job.occasional)
+    optimizers = Optimizers(job.objective, settings, rates, job.adam_names)
     if divided == "deepspeed":
         from train.zero import Zero  # an optional package
 
-        return Zero(objective, optimizers, settings, world)
-    return (Sharded if divided == "fsdp" else Replicated)(objective, optimizers, settings, world)
+        return Zero(job, optimizers, settings, world)
+    if divided == "fsdp":
+        return Sharded(job, optimizers, settings, world)
+    return Replicated(job.objective, optimizers, settings, world)
 
 
-def shard(objective: Objective) -> None:
-    """Divide an objective's parameters among the workers in place; before optimizers are made."""
+def shard(objective: Objective, occasional: frozenset[str] = frozenset()) -> None:
+    """Divide an objective's parameters among the workers in place; before optimizers are made.
+
+    Blocks are gathered when they are called, which all workers have to do together. What belongs to none, and all of
+    the `occasional` parts, is gathered when the objective is called.
+    """
     from torch.distributed.fsdp import fully_shard  # seconds to import
 
-    for part in objective.parts.values():
-        for block in _blocks(part):
+    for name, part in objective.parts.items():
+        for block in _blocks(part) if name not in occasional else ():
             fully_shard(block)
     fully_shard(objective)
 
 
-def _blocks(part: nn.Module) -> list[nn.Module]:
-    """Return the repeated blocks of a part: they are gathered one at a time."""
-    return [block for module in part.modules() if isinstance(module, nn.ModuleList) for block in module]
+def reaching(losses: Mapping[str, Tensor], parts: Iterable[nn.Module]) -> dict[str, Tensor]:
+    """Return losses with nothing added, in a way that gives every trained parameter of some parts a gradient.
+
+    Workers add up gradients of the same parameters, so that none may lack one that another has.
+    """
+    sums = [p.sum() for part in parts for p in part.parameters() if p.requires_grad]
+    if not sums:
+        return dict(losses)
+    first = next(iter(losses))
+    return {**losses, first: losses[first] + 0.0 * torch.stack(sums).sum()}
+
+
+def _blocks(module: nn.Module) -> list[nn.Module]:
+    """Return the repeated blocks of a module, which are gathered one at a time: members of its outermost lists.
+
+    Lists within a block are small, as the layers of an attention. A list of lists is never called, so that nothing
+    would gather it.
+    """
+    found: list[nn.Module] = []
+    for child in module.children():
+        listed = isinstance(module, nn.ModuleList) and not isinstance(child, nn.ModuleList | nn.ModuleDict)
+        found += [child] if listed else _blocks(child)
+    return found

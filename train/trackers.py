@@ -11,6 +11,8 @@ TRACKERS: Mapping[str, str] = {"tensorboard": "tensorboardX", "wandb": "wandb", 
 """Name -> the package it needs."""
 ENVIRONMENT = ("WANDB_", "MLFLOW_")
 """Beginnings of the environment variables that trackers read: keys, projects, servers."""
+KEPT = ("mlflow-run",)
+"""Files in the folder of a run by which trackers go on where they left off."""
 
 
 class Tracker(Protocol):
@@ -110,7 +112,7 @@ class Mlflow:
 
     def __init__(self, folder: Path, run: str) -> None:
         self._mlflow = _package("mlflow")
-        known = folder / "mlflow-run"
+        known = folder / KEPT[0]
         if known.exists():
             self._mlflow.start_run(run_id=known.read_text())
         else:

@@ -58,7 +58,7 @@ class Trainer:
         self.recipe, self.job, self.settings, self.world = recipe, job, settings, world
         self.saver, self.progress, self.base = saver, progress, base
         self.step, self.seconds = 0, 0.0
-        self.strategy = open_strategy(job.objective, settings, world, recipe.rates, job.adam_names)
+        self.strategy = open_strategy(job, settings, world, recipe.rates)
         self.average = Average(self.strategy.optimizers.named, settings.ema)
         self._metrics: Mapping[str, float] = {}
         self._odd: list[str] = []
@@ -215,6 +215,8 @@ class Trainer:
             rate = self.recipe.rates[name] * self.settings.lr
             source = "new" if name in self.job.new else self.base
             say(f"{name:<20} {every:>12,} {trained:>12,} {rate:>9.1e}  {source}")
+        for note in self.job.notes:
+            say(note)
         s = self.settings
         say(
             f"{s.steps} steps of {s.batch} samples in {s.micro_batches} micro-batches over {self.world.size} worker(s) "

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from train.optimizers import Optimizers
 from train.precision import computes_bfloat16
-from train.recipe import Objective
+from train.recipe import Job
 from train.settings import Settings
-from train.strategy import Stepped
+from train.strategy import Stepped, reaching
 from train.world import World
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -36,7 +36,12 @@ class Zero:
 
     together = True
 
-    def __init__(self, objective: Objective, optimizers: Optimizers, settings: Settings, world: World) -> None:
+    def __init__(self, job: Job, optimizers: Optimizers, settings: Settings, world: World) -> None:
+        if job.occasional and settings.zero_stage == 3:
+            raise ValueError(
+                f"zero_stage: got 3, expected 1 or 2: not every micro-batch runs {', '.join(sorted(job.occasional))}, "
+                f"and all workers have to gather a module together"
+            )
         try:
             import deepspeed
         except ModuleNotFoundError as error:
@@ -44,7 +49,8 @@ class Zero:
         self._deepspeed = deepspeed
         deepspeed.utils.logger.setLevel(logging.WARNING)
         self.optimizers = optimizers
-        self._objective, self._settings, self._world = objective, settings, world
+        self._objective, self._settings, self._world = job.objective, settings, world
+        self._occasional = [job.objective.parts[name] for name in sorted(job.occasional)]
         self._engine: Any = None
         self._finite = True
 
@@ -67,8 +73,8 @@ class Zero:
         self._make_state()
 
     def losses(self, batch: Any) -> Mapping[str, Tensor]:
-        """Run the objective."""
-        return dict(self._engine(batch))
+        """Run the objective, and let every part take part."""
+        return reaching(self._engine(batch), self._occasional)
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
         """Add to the gradients; DeepSpeed takes the mean over micro-batches and workers."""
@@ -112,7 +118,16 @@ class Zero:
                 yield f"{name}/{key}", self._deepspeed.utils.safe_get_full_optimizer_state(parameter, key)
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Divide a saved state of AdamW."""
+        """Divide a saved state of AdamW.
+
+        Raises:
+            ValueError: the run used Muon before.
+        """
+        if muon := next((key for key in state if key.endswith("/momentum")), None):
+            raise ValueError(
+                f"muon_lr: got {self._settings.muon_lr}, but {muon.removesuffix('/momentum')} was trained by Muon in "
+                f"the checkpoint; a run's Muon cannot be switched on or off on the way"
+            )
         for name, parameter in self.optimizers.named:
             for key in MOMENTS:
                 # A parameter that no loss has reached yet has no moments elsewhere.

@@ -196,6 +196,76 @@ class GligenConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class VideoDiffusionConfig:
+    """What the two video generators have in common.
+
+    Attributes:
+        unet, vae, scheduler: keyword arguments of the diffusers classes (the UNet is the subclass's,
+            `AutoencoderKL`, `DPMSolverMultistepScheduler`).
+        text: keyword arguments of the `CLIPTextConfig` of the condition encoder.
+        projection: from the signal embedding into the condition space.
+        temporal_heads, temporal_head_dim: width of all temporal transformers (`vitron.diffusion.temporal`); 0 heads as
+            in stock checkpoints: diffusers' own.
+        position_bands: frequencies of the place in picture and clip that the first layer sees; 0 as in stock
+            checkpoints: none.
+        shared_noise: part of the noise that all frames share (`vitron.diffusion.noise`).
+        height, width: of the frames it makes.
+        num_frames, num_steps, guidance_scale, fps: defaults of a request.
+        max_frames: most frames of a request.
+        max_rows: rows of a forward.
+        pretrained: stock pipeline; None: this project's own weights.
+    """
+
+    unet: dict[str, Any]
+    vae: dict[str, Any]
+    scheduler: dict[str, Any]
+    text: dict[str, Any]
+    projection: ProjectionConfig
+    temporal_heads: int = 0
+    temporal_head_dim: int = 0
+    position_bands: int = 0
+    shared_noise: float = 0.0
+    height: int
+    width: int
+    num_frames: int
+    max_frames: int
+    num_steps: int = 50
+    guidance_scale: float = 9.0
+    fps: float = 8.0
+    max_rows: int = 4
+    pretrained: Pretrained | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroscopeConfig(VideoDiffusionConfig):
+    """ZeroScope: text to video with `UNet3DConditionModel`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class I2VGenConfig(VideoDiffusionConfig):
+    """I2VGen-XL: picture to video with `I2VGenXLUNet`.
+
+    Attributes:
+        vision: keyword arguments of the `CLIPVisionConfig` of the picture embedding; None: there is no such encoder,
+            and the UNet knows the picture by its latents alone.
+        mean, std: pixel normalisation in [0, 1] of that encoder.
+        repeat_image: whether every frame sees the picture; stock checkpoints show it to the first frame alone.
+        copies: whether the network also says what of the first frame moves where (`vitron.diffusion.warp`);
+            for v-prediction. Stock checkpoints don't.
+        text_layer: index into the text encoder's hidden states.
+        knows_fps: whether it was trained with several frame rates; else a request's is that of playing alone.
+    """
+
+    vision: dict[str, Any] | None = None
+    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
+    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+    repeat_image: bool = False
+    copies: bool = False
+    text_layer: int = -1
+    knows_fps: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class SeemConfig:
     """SEEM: promptable segmentation (see `vitron.specialists.seem`).
 
@@ -208,6 +278,8 @@ class SeemConfig:
         decoder_layers: decoder layers, cycling over three scales.
         num_queries: object queries.
         max_spatial: sampled positions of a drawn prompt.
+        memory_frames, memory_points: frames of a clip of which an object's memory keeps tokens, and how many of each.
+        memory_width: of the space in which looks of an object are compared, and tracks with words.
         text: keyword arguments of its language encoder (`vocab_size`, `hidden_size`, `num_hidden_layers`,
             `num_attention_heads`, `max_position_embeddings`).
         projection: from the signal embedding to grounding tokens.
@@ -232,9 +304,39 @@ class SeemConfig:
     decoder_layers: int = 9
     num_queries: int = 101
     max_spatial: int = 512
+    memory_frames: int = 3
+    memory_points: int = 16
+    memory_width: int = 64
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     pretrained: Pretrained | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtlasConfig:
+    """The layered neural atlas of video editing (see `vitron.specialists.stablevideo`).
+
+    Attributes:
+        hidden, layers: of its four networks.
+        color_bands, alpha_bands: octaves of the positions that colours and alpha read.
+        steps, batch, lr: of the fit: pixels of a step, and Adam's learning rate.
+        max_side: a clip is fitted at a size of at most this many pixels along its longer side.
+        max_pixels: of all frames of the clip that is fitted; longer clips are fitted smaller.
+        max_keyframes: frames that the image editor paints for one edit.
+        cache: fitted clips that are kept.
+    """
+
+    hidden: int = 256
+    layers: int = 6
+    color_bands: int = 8
+    alpha_bands: int = 5
+    steps: int = 4000
+    batch: int = 10_000
+    lr: float = 1e-3
+    max_side: int = 432
+    max_pixels: int = 12_000_000
+    max_keyframes: int = 4
+    cache: int = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,8 +350,11 @@ class VitronConfig:
     signal: SignalConfig
     synergy: SynergyConfig
     gligen: GligenConfig
+    zeroscope: ZeroscopeConfig
+    i2vgen: I2VGenConfig
     seem: SeemConfig
     video: VideoConfig = field(default_factory=VideoConfig)
+    atlas: AtlasConfig = field(default_factory=AtlasConfig)
 
     @property
     def num_image_tokens(self) -> int:

@@ -111,6 +111,15 @@ def decode_image(data: bytes, limits: ImageLimits | None = None) -> Image:
         raise MediaError(400, "image_broken", f"image: cannot be decoded ({error})") from error
 
 
+def transparent_area(data: bytes, limits: ImageLimits | None = None) -> npt.NDArray[np.bool_]:
+    """Return where a picture is fully transparent, bool `[height, width]`; raises as `decode_image`."""
+    picture = open_picture(data, limits or ImageLimits())
+    if not picture.has_transparency_data:
+        raise MediaError(400, "mask_opaque", "mask: expected a PNG with transparent pixels where to edit; it has none")
+    alpha = np.asarray(ImageOps.exif_transpose(picture).convert("RGBA"))[..., 3]
+    return alpha == 0
+
+
 def open_picture(data: bytes, limits: ImageLimits) -> PillowImage.Image:
     """Check size, format and header of `data`, then decode it in its own colour mode."""
     if not data:

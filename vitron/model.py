@@ -113,12 +113,12 @@ class Vitron:
         seeds = list(seeds) if seeds is not None else [0] * len(conversations)
         results = self.generate(conversations, params or SamplingParams(), seeds)
         answers = [self.language.answer(result) for result in results]
+        seen = [tuple(seen_frames(messages, self.config.video.max_frames)) for messages in conversations]
         jobs = [
-            _job(answer, messages, message, seed, options, self.specialists.keys())
-            for answer, messages, seed in zip(answers, conversations, seeds, strict=True)
+            _job(answer, messages, message, seed, options, self.specialists.keys(), numbers)
+            for answer, messages, seed, numbers in zip(answers, conversations, seeds, seen, strict=True)
         ]
         outputs = self._run(jobs)
-        seen = [tuple(seen_frames(messages, self.config.video.max_frames)) for messages in conversations]
         return [_reply(*parts) for parts in zip(results, answers, outputs, seen, strict=True)]
 
     def generate(
@@ -206,11 +206,12 @@ def _job(
     seed: int,
     options: Mapping[str, Option] | None,
     known: Collection[str],
+    seen: Sequence[Sequence[int]] = (),
 ) -> _Job:
     if answer.invocation is None:
         return _Job(error=answer.error)
     try:
-        name, request = route(answer.invocation, messages, answer.signal, mode, seed, options)
+        name, request = route(answer.invocation, messages, answer.signal, mode, seed, options, seen)
     except RoutingError as error:
         return _Job(error=str(error))
     if name not in known:

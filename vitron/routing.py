@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from vitron.invocation import strip_verb, verb_of
 from vitron.specialists.base import Option, SpecialistRequest
-from vitron.types import Clip, DrawnRegion, Image, Invocation, Message, MessageMode, Module
+from vitron.types import Clip, DrawnRegion, Grounding, Image, Invocation, Message, MessageMode, Module
 
 SPECIALISTS: dict[Module, str] = {
     Module.IMAGE_GENERATION: "gligen",
@@ -34,6 +35,7 @@ class RoutingError(ValueError):
 class _Sources(NamedTuple):
     image: Image | None = None
     clip: Clip | None = None
+    clip_index: int = 0
     drawn: tuple[DrawnRegion, ...] = ()
     reference: Image | None = None
     reference_drawn: DrawnRegion | None = None
@@ -53,11 +55,13 @@ def route(
     mode: MessageMode,
     seed: int = 0,
     options: Mapping[str, Option] | None = None,
+    seen_frames: Sequence[Sequence[int]] = (),
 ) -> tuple[str, SpecialistRequest]:
     """Return the specialist's name and its request.
 
     `mode` decides which half of the message goes through: in "text" the signal is dropped, in "signal" everything
-    the text says (instruction, boxes, drawings) is.
+    the text says (instruction, boxes, drawings) is. The LLM counts the frames that it saw; with `seen_frames` (of each
+    clip of the conversation, see `vitron.prompt`) the request's spans are frame numbers of the video.
 
     Raises:
         RoutingError: a picture or a clip is needed and the conversation has none.
@@ -65,9 +69,12 @@ def route(
     name = specialist_of(invocation)
     sources = _READERS[name](messages) if name in _READERS else _Sources()
     textual = mode != "signal"
+    regions = invocation.regions
+    if sources.clip is not None and seen_frames:
+        regions = _in_video(regions, seen_frames[sources.clip_index])
     return name, SpecialistRequest(
         instruction=strip_verb(invocation.instruction) if textual else "",
-        regions=invocation.regions if textual else (),
+        regions=regions if textual else (),
         signal=signal if mode != "text" else None,
         image=sources.image,
         clip=sources.clip,
@@ -121,9 +128,21 @@ def _clip_sources(messages: Sequence[Message]) -> _Sources:
     images = [image for message in messages for image in message.images]
     return _Sources(
         clip=clips[target],
+        clip_index=target,
         drawn=tuple(region for region in drawn if region.clip == target),
         reference=images[reference.image] if reference else None,
         reference_drawn=reference,
+    )
+
+
+def _in_video(regions: Sequence[Grounding], numbers: Sequence[int]) -> tuple[Grounding, ...]:
+    """Turn spans of frames seen into spans of the video; beyond the last frame seen there is only that one."""
+    last = len(numbers) - 1
+    return tuple(
+        region
+        if region.span is None
+        else dataclasses.replace(region, span=(numbers[min(region.span[0], last)], numbers[min(region.span[1], last)]))
+        for region in regions
     )
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -15,9 +15,10 @@ from deployments import sse
 from deployments.body import read_model
 from deployments.conversation import Conversation, read_conversation
 from deployments.errors import ApiError, from_exception, from_failure
-from deployments.messages import ChatEvent, Done, Failure, TextDelta
+from deployments.extension import extension
+from deployments.messages import ChatEvent, Done, Failure, Progress, TextDelta
 from deployments.models import check_model
-from deployments.reply import ChatWriter, extension
+from deployments.reply import ChatWriter
 from deployments.schema import ChatRequest
 from deployments.service import Service
 
@@ -34,31 +35,51 @@ def chat_routes(service: Service) -> APIRouter:
         body = await read_model(request, ChatRequest, limits)
         check_model(body.model, service.args)
         request_id = str(request.scope["request_id"])
-        conversation = await read_conversation(body, service.args, service.pictures, request_id)
-        writer = ChatWriter(request_id, body.model)
+        owner = str(request.scope["owner"])
+        conversation = await read_conversation(body, service.args, service.media, owner, request_id)
+        answer = _Answer(service, body, conversation, owner, ChatWriter(request_id, body.model))
         if not body.stream:
             async with asyncio.timeout(limits.request_timeout_s):
-                return JSONResponse(await _whole(service, body, conversation, writer))
-        events = service.graph.chat(conversation.call, conversation.images)
-        beats = sse.with_heartbeat(events, limits.heartbeat_s, limits.request_timeout_s)
+                return JSONResponse(await _whole(answer))
+        beats = sse.with_heartbeat(answer.events(), limits.heartbeat_s, limits.request_timeout_s)
         first = await _first(beats, service)
-        stream = _stream(service, body, first, beats, writer)
+        stream = _stream(answer, first, beats)
         return StreamingResponse(stream, media_type=sse.MEDIA_TYPE, headers=sse.HEADERS)
 
     return router
 
 
-async def _whole(service: Service, body: ChatRequest, conversation: Conversation, writer: ChatWriter) -> dict[str, Any]:
+class _Answer(NamedTuple):
+    """One request on its way to its answer."""
+
+    service: Service
+    body: ChatRequest
+    conversation: Conversation
+    owner: str
+    writer: ChatWriter
+
+    def events(self) -> AsyncGenerator[ChatEvent]:
+        asked = self.conversation
+        return self.service.graph.chat(asked.call, asked.images, asked.clips)
+
+    async def extension(self, done: Done) -> dict[str, Any]:
+        seen = self.conversation.call.seen_frames
+        return await extension(done, self.body.vitron, seen, self.service.files, self.owner)
+
+    def raise_for(self, failure: Failure) -> NoReturn:
+        raise from_failure(failure, self.service.args.limits.retry_after_s)
+
+
+async def _whole(answer: _Answer) -> dict[str, Any]:
     text = ""
-    async with aclosing(service.graph.chat(conversation.call, conversation.images)) as events:
+    async with aclosing(answer.events()) as events:
         async for event in events:
             if isinstance(event, TextDelta):
                 text += event.text
             elif isinstance(event, Failure):
-                raise from_failure(event, service.args.limits.retry_after_s)
+                answer.raise_for(event)
             elif isinstance(event, Done):
-                vitron = await asyncio.to_thread(extension, event, body.vitron.mask_format)
-                return writer.completion(text, event, vitron)
+                return answer.writer.completion(text, event, await answer.extension(event))
     raise ApiError(500, "the reply ended before it was complete")
 
 
@@ -72,40 +93,37 @@ async def _first(beats: AsyncGenerator[ChatEvent | None], service: Service) -> C
 
 
 async def _stream(
-    service: Service,
-    body: ChatRequest,
-    first: ChatEvent | None,
-    beats: AsyncGenerator[ChatEvent | None],
-    writer: ChatWriter,
+    answer: _Answer, first: ChatEvent | None, beats: AsyncGenerator[ChatEvent | None]
 ) -> AsyncIterator[bytes]:
     try:
         async with aclosing(beats):
-            yield sse.event(writer.chunk({"role": "assistant", "content": ""}))
-            async for piece in _pieces(service, body, first, writer):
+            yield sse.event(answer.writer.chunk({"role": "assistant", "content": ""}))
+            async for piece in _pieces(answer, first):
                 yield piece
             async for event in beats:
-                async for piece in _pieces(service, body, event, writer):
+                async for piece in _pieces(answer, event):
                     yield piece
         yield sse.DONE
     # The status line has gone out: the error can only be an event. OpenAI's clients raise it.
     except Exception as error:
-        problem = from_exception(error, service.args.limits.retry_after_s)
+        problem = from_exception(error, answer.service.args.limits.retry_after_s)
         if problem.status >= 500:
             _logger.error("a stream failed", exc_info=error)
         yield sse.event(problem.body())
 
 
-async def _pieces(
-    service: Service, body: ChatRequest, event: ChatEvent | None, writer: ChatWriter
-) -> AsyncIterator[bytes]:
+async def _pieces(answer: _Answer, event: ChatEvent | None) -> AsyncIterator[bytes]:
+    writer, asked = answer.writer, answer.body.stream_options
     if event is None:
         yield sse.HEARTBEAT
     elif isinstance(event, TextDelta):
         yield sse.event(writer.chunk({"content": event.text}))
+    elif isinstance(event, Progress):
+        progress = {"done": event.done, "total": event.total}
+        yield sse.event(writer.chunk({"vitron": {"progress": progress}}))
     elif isinstance(event, Failure):
-        raise from_failure(event, service.args.limits.retry_after_s)
+        answer.raise_for(event)
     elif isinstance(event, Done):
-        vitron = await asyncio.to_thread(extension, event, body.vitron.mask_format)
-        yield sse.event(writer.chunk({"vitron": vitron}, event.finish_reason))
-        if body.stream_options is not None and body.stream_options.include_usage:
+        yield sse.event(writer.chunk({"vitron": await answer.extension(event)}, event.finish_reason))
+        if asked is not None and asked.include_usage:
             yield sse.event(writer.usage_chunk(event))

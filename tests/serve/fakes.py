@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from deployments.args import AppArgs
+from tests.serve.fake_specialists import FakeSpecialist
+from vitron.encoders.video_projector import ClipFeatures
 from vitron.invocation import InvocationError, format_invocation, parse_reply
 from vitron.llm.engine import (
     EngineFullError,
@@ -21,17 +23,16 @@ from vitron.llm.engine import (
     TokenEvent,
 )
 from vitron.prompt import check_placeholders
-from vitron.routing import route
-from vitron.specialists.base import Option, SpecialistError, SpecialistRequest, check_options
+from vitron.routing import NAMES, route
+from vitron.specialists.base import Option, SpecialistRequest
 from vitron.types import (
     BoolMask,
-    Detection,
+    Clip,
     Image,
     Invocation,
     Message,
     MessageMode,
     Module,
-    SpecialistOutput,
 )
 
 WIDTH = 6
@@ -62,12 +63,30 @@ class FakeImageEncoder:
         return means[:, None, :].repeat(1, 4, 2)
 
 
+class FakeVideoEncoder:
+    """Features of a frame are its mean colour; counts the frames it really encoded."""
+
+    def __init__(self) -> None:
+        self.image = FakeImageEncoder()
+
+    @property
+    def encoded(self) -> int:
+        return self.image.encoded
+
+    def patches(self, clip: Clip, numbers: Sequence[int]) -> Tensor:
+        return self.image.encode([clip.frames[clip.numbers.index(number)] for number in numbers])
+
+    def pool(self, patches: Tensor) -> ClipFeatures:
+        return ClipFeatures(patches.mean(0), patches.mean(1, keepdim=True))
+
+
 class FakeRegionEncoder:
-    """Tokens hold the mask's share of the picture."""
+    """Tokens hold the mask's share of the picture, and the colour of the picture under it."""
 
     def encode(self, features: Tensor, masks: list[BoolMask]) -> Tensor:
         assert features.shape == (4, WIDTH)
-        return torch.stack([torch.full((2, WIDTH), float(mask.mean())) for mask in masks])
+        colour = torch.full((WIDTH,), float(features.mean()))
+        return torch.stack([torch.stack([torch.full((WIDTH,), float(mask.mean())), colour]) for mask in masks])
 
 
 class FakeEngine:
@@ -145,12 +164,15 @@ class FakeLanguage:
         region_tokens: Sequence[Tensor],
         params: SamplingParams,
         request_id: str,
+        *,
+        clip_features: Sequence[ClipFeatures] = (),
     ) -> GenerationRequest:
         for message in messages:
             check_placeholders(message)
         assert len(image_features) == sum(len(m.images) for m in messages)
         assert all(f.shape == (4, WIDTH) for f in image_features)
-        self.engine.scripts[request_id] = script(messages, list(image_features), list(region_tokens))
+        assert len(clip_features) == sum(len(m.clips) for m in messages)
+        self.engine.scripts[request_id] = script(messages, list(image_features), list(region_tokens), clip_features)
         embeds = torch.zeros(sum(len(m.text) for m in messages) + 1, WIDTH)
         return GenerationRequest(request_id=request_id, inputs_embeds=embeds, params=params)
 
@@ -175,6 +197,10 @@ SCRIPTS: dict[str, Callable[[], str]] = {
     "segment": lambda: _invoke(Module.IMAGE_SEGMENTATION, "segmentation: red circle", "Here it is."),
     "draw": lambda: _invoke(Module.IMAGE_GENERATION, "generation: a red circle", "I will draw it."),
     "film": lambda: _invoke(Module.VIDEO_GENERATION, "generation: a clip", "A clip."),
+    "bring to life": lambda: _invoke(Module.VIDEO_GENERATION, "animation: it moves", "It moves."),
+    "recolour": lambda: _invoke(Module.IMAGE_EDITING, "edit: make it blue", "Now it is blue."),
+    "follow": lambda: _invoke(Module.VIDEO_SEGMENTATION, "segmentation: red circle", "I follow it."),
+    "repaint": lambda: _invoke(Module.VIDEO_EDITING, "edit: make it blue", "Repainted."),
     "fail": lambda: _invoke(Module.IMAGE_GENERATION, "generation: fail", "I will try."),
     "broken": lambda: "Let me see. <Module>Nobody</Module><Instruction>x: y</Instruction>",
     "long": lambda: "word " * 400,
@@ -185,39 +211,25 @@ SCRIPTS: dict[str, Callable[[], str]] = {
 }
 
 
-def script(messages: Sequence[Message], features: list[Tensor], regions: list[Tensor]) -> str:
+def script(
+    messages: Sequence[Message], features: list[Tensor], regions: list[Tensor], clips: Sequence[ClipFeatures]
+) -> str:
     last = messages[-1].text
     for word, make in SCRIPTS.items():
         if word in last:
             return make()
     colours = [round(float(f.mean())) for f in features]
-    shares = [round(float(r.mean()), 2) for r in regions]
-    return f"Heard {len(messages)} turns, pictures {colours}, regions {shares}."
+    shares = [round(float(r[0].mean()), 2) for r in regions]
+    heard = f"Heard {len(messages)} turns, pictures {colours}, regions {shares}."
+    if not clips:
+        return heard
+    films = [f"{len(c.frames)} frames of {_about(c.mean)}" for c in clips]
+    return f"{heard} Videos {films}, under the regions {[_about(r[1]) for r in regions]}."
 
 
-class FakeSpecialist:
-    """Segments the left half, or paints a plain picture by seed; the signal's mean is the score."""
-
-    def __init__(self, module: Module) -> None:
-        self.module = module
-
-    def run(self, request: SpecialistRequest, *, on_progress: Any = None, cancelled: Any = None) -> SpecialistOutput:
-        if request.instruction == "fail":
-            raise SpecialistError("fake", "it would not")
-        if self.module is Module.IMAGE_GENERATION:
-            check_options(request.options, {"steps": (1, 100), "guidance_scale": (0, 20), "num_images": (1, 4)})
-            count = int(request.options.get("num_images", 1))
-            value = (request.seed + 10 * len(request.regions)) % 256
-            return SpecialistOutput(images=tuple(np.full((8, 8, 3), value, np.uint8) for _ in range(count)))
-        check_options(request.options, {"threshold": (0, 1), "multiple": (0, 1)})
-        assert request.image is not None
-        mask = np.zeros(request.image.shape[:2], np.bool_)
-        mask[:, : max(1, mask.shape[1] // 2)] = True
-        score = 1.0 if request.signal is None else float(request.signal.mean() > 0) / 2
-        return SpecialistOutput(detections=(Detection(mask, (0.0, 0.0, 0.5, 1.0), score),))
-
-    def run_batch(self, requests: Sequence[SpecialistRequest]) -> list[SpecialistOutput]:
-        return [self.run(request) for request in requests]
+def _about(colours: Tensor) -> int:
+    """Their mean, to 5: coded video does not keep colours exactly."""
+    return 5 * round(float(colours.mean()) / 5)
 
 
 class FakeLoaders:
@@ -229,14 +241,20 @@ class FakeLoaders:
     def image_encoder(self, args: AppArgs) -> Any:
         return FakeImageEncoder()
 
+    def video_encoder(self, args: AppArgs) -> Any:
+        return FakeVideoEncoder()
+
     def region_encoder(self, args: AppArgs) -> Any:
         return FakeRegionEncoder()
 
     def language(self, args: AppArgs) -> Any:
         return FakeLanguage()
 
+    def specialists(self, args: AppArgs) -> tuple[str, ...]:
+        return NAMES
+
     def specialist(self, args: AppArgs, name: str) -> Any:
-        return FakeSpecialist({"gligen": Module.IMAGE_GENERATION, "seem": Module.IMAGE_SEGMENTATION}[name])
+        return FakeSpecialist(name)
 
     def route(
         self,
@@ -246,5 +264,6 @@ class FakeLoaders:
         mode: MessageMode,
         seed: int,
         options: Mapping[str, Option],
+        seen_frames: Sequence[Sequence[int]],
     ) -> tuple[str, SpecialistRequest]:
-        return route(invocation, messages, signal, mode, seed, options)
+        return route(invocation, messages, signal, mode, seed, options, seen_frames)

@@ -11,7 +11,9 @@ import openai
 import pytest
 import ray
 
-from tests.unit.deployments.conftest import MODEL, chat_body, data_url, region
+from deployments.app import SPECIALISTS, deployments_of
+from deployments.args import AppArgs
+from tests.unit.deployments.conftest import MODEL, chat_body, data_url, region, video_url
 from tests.unit.deployments.test_malformed import BODIES, JSON, check
 
 pytestmark = pytest.mark.cluster
@@ -39,9 +41,8 @@ def post(address: str, body: dict[str, Any]) -> httpx.Response:
 def test_health_names_every_part(graph: str) -> None:
     answer = httpx.get(graph + "/health")
     assert answer.status_code == 200
-    assert set(answer.json()["parts"]) == {
-        *("Gateway", "ImageEncoder", "RegionEncoder", "LanguageModel", "ImageGenerator", "Segmenter")
-    }
+    parts = {*deployments_of(AppArgs()), *SPECIALISTS.values()}  # the fakes are all there
+    assert answer.json()["parts"] == dict.fromkeys(parts, True)
 
 
 def test_pictures_regions_signal_and_masks_cross_the_graph_and_not_the_gateway(graph: str) -> None:
@@ -122,7 +123,8 @@ def kill(deployment: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "deployment", ["ImageEncoder", "RegionEncoder", "LanguageModel", "ImageGenerator", "Segmenter", "Gateway"]
+    "deployment",
+    ["ImageEncoder", "VideoEncoder", "RegionEncoder", "LanguageModel", "ImageGenerator", "Segmenter", "Gateway"],
 )
 def test_no_chat_is_lost_when_a_replica_dies(graph: str, deployment: str) -> None:
     statuses = asyncio.run(chats_around_a_kill(graph, deployment))
@@ -141,7 +143,7 @@ async def chats_around_a_kill(graph: str, deployment: str) -> list[int]:
 async def chat(client: httpx.AsyncClient, graph: str, index: int, retry: bool) -> int:
     """One chat; only the loss of the gateway itself is the client's to repeat, as OpenAI's client does."""
     word = ("segment this", "draw", "hello")[index % 3]
-    body = chat_body(data_url(index), word, region())
+    body = chat_body(data_url(index), video_url((index, index)), word, region(), region(video=0, frame=1))
     for _ in range(30 if retry else 1):
         try:
             answer = await client.post(graph + CHAT, json=body)

@@ -19,13 +19,15 @@ from ray.serve.context import _get_global_client
 from deployments.config_file import read_config
 from tests.serve.conftest import CONFIG, wait_running
 from train.data.sample import Sample
+from train.data.shapes import clip_dialogues
 from train.data.shapes.dialogues import build
 from vitron.evaluation.segmentation import giou, overlap
 from vitron.media import encode_png
 from vitron.model import Vitron
-from vitron.prompt import user_message
+from vitron.prompt import assistant_message, user_message
 from vitron.regions import rle_to_mask
 from vitron.types import DrawnRegion, Message
+from vitron.video import decode_clip, encode_mp4
 
 pytestmark = [pytest.mark.cluster, pytest.mark.weights]
 MODEL = "vitron-tiny"
@@ -179,6 +181,61 @@ def test_the_images_endpoint_draws_with_the_openai_client(client: openai.OpenAI)
     pictures = [np.asarray(Image.open(io.BytesIO(base64.b64decode(item.b64_json or "")))) for item in answer.data or []]
     assert [picture.shape for picture in pictures] == [(64, 64, 3)] * 2
     assert (pictures[0] != pictures[1]).any()
+
+
+def film(task: str, index: int) -> tuple[Message, str]:
+    """Return a held-out request about a clip as a turn, and the clip as a URL; what HTTP carries is what is asked."""
+    sample = clip_dialogues.build(task, "test", index)
+    assert not sample.marks and len(sample.clips) == 1
+    data = encode_mp4(sample.clips[0])
+    message = user_message([decode_clip(data), sample.turns[0].text.replace("<video>\n", "")])
+    return message, "data:video/mp4;base64," + base64.b64encode(data).decode()
+
+
+def ask_about(client: openai.OpenAI, message: Message, url: str) -> openai.types.chat.ChatCompletionMessage:
+    words = message.text.replace("<video>\n", "")
+    parts = [{"type": "video_url", "video_url": {"url": url}}, {"type": "text", "text": words}]
+    turns = [{"role": "user", "content": parts}]
+    return client.chat.completions.create(model=MODEL, messages=turns, seed=7).choices[0].message  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("task", ["video_qa", "video_caption", "video_grounding"])
+def test_answers_about_clips_equal_the_in_process_assistant(client: openai.OpenAI, vitron: Vitron, task: str) -> None:
+    if vitron.language.video is None:
+        pytest.skip("the shipped weights know no video")
+    for index in range(COUNT):
+        message, url = film(task, index)
+        expected = vitron.reply([message], seed=7)
+        got = ask_about(client, message, url)
+        assert got.content == expected.text
+        assert extension(got)["seen_frames"] == [list(numbers) for numbers in expected.seen_frames]
+
+
+def test_weights_without_video_refuse_it_by_name(client: openai.OpenAI, vitron: Vitron) -> None:
+    if vitron.language.video is not None:
+        pytest.skip("the shipped weights know video")
+    message, url = film("video_qa", 0)
+    with pytest.raises(openai.BadRequestError, match="know no video"):
+        ask_about(client, message, url)
+
+
+def test_a_picture_that_was_made_is_seen_in_the_next_turn(client: openai.OpenAI, vitron: Vitron) -> None:
+    ask_for, _ = question("generate", 1)
+    made = vitron.reply([ask_for], seed=7)
+    drawn = client.chat.completions.create(
+        model=MODEL,
+        messages=[{"role": "user", "content": content(ask_for)}],  # type: ignore[list-item,misc]
+        seed=7,
+    )
+    turns = [
+        {"role": "user", "content": content(ask_for)},
+        drawn.choices[0].message,
+        {"role": "user", "content": "What is in the image?"},
+    ]
+    answer = client.chat.completions.create(model=MODEL, messages=turns, seed=7)  # type: ignore[arg-type]
+    then = [ask_for, assistant_message(made), user_message(["What is in the image?"])]
+    assert answer.choices[0].message.content == vitron.reply(then, seed=7).text
+    assert answer.usage is not None and answer.usage.prompt_tokens == vitron.reply(then, seed=7).prompt_tokens
 
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "page", "retina"])

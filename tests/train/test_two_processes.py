@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -47,10 +49,10 @@ def alone(folder: Path, settings: Settings) -> None:
     train_here(run_of(str(folder), settings, toy.deep), say=lambda line: None)
 
 
-def compare(run: Path, other: Path) -> None:
+def compare(run: Path, other: Path, *parts: str) -> None:
     """State and served parts of two runs have one layout and, but for rounding, one content."""
     pairs = [(held(run), held(other))]
-    for part in ("head", "tail"):
+    for part in ("head", "tail", *parts):
         name = f"step-{STEPS:08d}/{part}.safetensors"
         pairs.append((load_file(run / name), load_file(other / name)))
     for a, b in pairs:
@@ -65,8 +67,13 @@ def test_two_processes_train_as_one_whatever_the_strategy_and_go_on_from_each_ot
         tmp_path,
         *("ddp:ddp:0", "fsdp:fsdp:0", "muon-ddp:ddp:0", "muon-fsdp:fsdp:0"),
         *("there:ddp:3", "there:fsdp:0", "back:fsdp:3", "back:ddp:0", "less:fsdp:3"),
+        *("seldom-ddp:ddp:0", "seldom-fsdp:fsdp:0"),
     )
     alone(tmp_path / "one", settings_of())
+    # A part that only the second worker's micro-batches run.
+    train_here(run_of(str(tmp_path / "seldom"), settings_of(), toy.seldom), say=lambda line: None)
+    for name in ("seldom-ddp", "seldom-fsdp"):
+        compare(tmp_path / name, tmp_path / "seldom", "extra")
     alone(tmp_path / "less", settings_of("fsdp"))  # one process has nothing to divide
     for name in ("ddp", "fsdp", "there", "back", "less"):
         compare(tmp_path / name, tmp_path / "one")
@@ -88,9 +95,21 @@ def test_deepspeed_trains_as_one_process_does_and_checkpoints_in_the_same_layout
         compare(tmp_path / name, tmp_path / "one")
 
 
+def test_deepspeed_does_not_go_on_from_muon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "deepspeed", MagicMock())
+    settings, recipe = settings_of("deepspeed"), toy.deep("tiny")
+    job = recipe.build(WEIGHTS, settings)
+    zero = Zero(job, Optimizers(job.objective, settings, recipe.rates, ()), settings, World())
+    with pytest.raises(ValueError, match=r"muon_lr: got 0.0, but head.first.weight was trained by Muon in the checkp"):
+        zero.load({"tail.bias/step": torch.tensor(3.0), "head.first.weight/momentum": torch.zeros(32, 8)})
+
+
 def test_deepspeed_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "deepspeed", None)
     settings, recipe = settings_of("deepspeed"), toy.deep("tiny")
-    objective = recipe.build(WEIGHTS, settings).objective
+    job = recipe.build(WEIGHTS, settings)
+    optimizers = Optimizers(job.objective, settings, recipe.rates, ())
     with pytest.raises(ModuleNotFoundError, match="strategy: deepspeed is not installed: DS_BUILD_OPS=0 pip install"):
-        Zero(objective, Optimizers(objective, settings, recipe.rates, ()), settings, World())
+        Zero(job, optimizers, settings, World())
+    with pytest.raises(ValueError, match="zero_stage: got 3, expected 1 or 2: not every micro-batch runs head"):
+        Zero(dataclasses.replace(job, occasional=frozenset({"head"})), optimizers, settings, World())

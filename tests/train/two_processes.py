@@ -54,7 +54,8 @@ def main(storage: str, plans: list[str]) -> None:
         changes = {"ema": 0.9, "muon_lr": 0.01} if name.startswith("muon") else {}
         kind = strategy.rstrip("123")
         settings = settings_of(kind, int(strategy.removeprefix(kind) or 3), **changes)
-        run = Run(name, toy.deep("tiny"), settings, f"{storage}/{name}")
+        recipe = toy.seldom if name.startswith("seldom") else toy.deep
+        run = Run(name, recipe("tiny"), settings, f"{storage}/{name}")
         take_part(run, world, Until(int(until)))
     dist.barrier()
     # DeepSpeed's threads can outlive the interpreter's end.

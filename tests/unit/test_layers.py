@@ -16,7 +16,7 @@ FORBIDDEN = {
 }
 # A file of `vitron` may import files of its own layer and of the layers before it.
 LAYERS = [
-    {"types", "media", "video", "frames", "tokens", "config", "engine_thread"},
+    {"types", "media", "video", "previews", "requests", "frames", "tokens", "config", "engine_thread"},
     {"prompt", "invocation", "regions", "presets", "weights", "losses"},
     {"encoders", "llm", "diffusion", "specialists"},
     {"language", "routing"},

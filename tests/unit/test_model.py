@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,9 +17,10 @@ from vitron.language import Detokenizer, make_language
 from vitron.llm.core import LanguageModel, order_coordinates
 from vitron.llm.engine import GenerationResult, SamplingParams
 from vitron.model import Vitron
-from vitron.prompt import user_message
+from vitron.prompt import assistant_message, user_message
 from vitron.routing import RoutingError, route
-from vitron.types import Clip, DrawnRegion, Grounding, Invocation, Message, Module
+from vitron.specialists.base import SpecialistRequest
+from vitron.types import Clip, DrawnRegion, Grounding, Invocation, Message, Module, SpecialistOutput
 
 RNG = np.random.default_rng(0)
 WIDE = RNG.integers(0, 255, (40, 90, 3), dtype=np.uint8)
@@ -236,6 +238,46 @@ def test_a_video_task_works_on_the_clip_that_is_drawn_on() -> None:
     assert (name, request.clip, request.drawn) == ("seem_video", clips[0], (box,))
     _, request = route(asked, [user_message([*clips, "track the dog"])], SIGNAL, "hybrid")
     assert request.clip is clips[1]
+
+
+def test_spans_of_the_frames_seen_become_frame_numbers_of_the_video() -> None:
+    clips = [Clip(frames=np.zeros((40, 4, 4, 3), np.uint8)) for _ in range(2)]
+    spans = (Grounding(box=(0, 0, 1, 1), span=(1, 2)), Grounding(box=(0, 0, 1, 1), span=(2, 9)), Grounding(box=BOX.box))
+    asked = Invocation(module=Module.VIDEO_EDITING, instruction="edit: make it blue", regions=spans)
+    messages = [user_message([*clips, "make it blue"])]
+    _, request = route(asked, messages, SIGNAL, "hybrid", seen_frames=[(0, 1, 2), (0, 13, 39)])
+    assert [region.span for region in request.regions] == [(13, 39), (39, 39), None]
+    _, request = route(asked, messages, SIGNAL, "hybrid")
+    assert request.regions == spans
+
+
+def test_a_picture_that_was_made_is_worked_on_next(vitron: Vitron, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[SpecialistRequest] = []
+
+    class Painter:
+        module = Module.IMAGE_SEGMENTATION
+
+        def run_batch(self, requests: Sequence[SpecialistRequest]) -> list[SpecialistOutput]:
+            seen.extend(requests)
+            return [SpecialistOutput(images=(WIDE,)) for _ in requests]
+
+    painting = replace(vitron, specialists={"seem": Painter()})
+    monkeypatch.setattr(Vitron, "generate", lambda *_: [result(vitron, INVOKING, 8)])
+    turns = [user_message([SQUARE, "change it"])]
+    turns += [assistant_message(painting.reply(turns)), user_message(["now this", replace(BOX, image=1)])]
+    painting.reply(turns)
+    assert seen[0].image is SQUARE and seen[1].image is WIDE and seen[1].drawn == (replace(BOX, image=1),)
+
+
+def test_a_made_picture_reaches_the_llm_as_one_of_the_users_would(vitron: Vitron) -> None:
+    made = [
+        user_message(["draw"]),
+        Message(role="assistant", text="Here.", images=(WIDE,)),
+        user_message(["what is it?"]),
+    ]
+    sent = [user_message(["draw"]), Message(role="assistant", text="Here."), user_message([WIDE, "what is it?"])]
+    params = SamplingParams(max_tokens=8)
+    assert vitron.reply(made, params=params) == vitron.reply(sent, params=params)
 
 
 def test_parts_in_bfloat16_answer_too() -> None:

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from tests.unit.helpers import byte_tokenizer
-from vitron.prompt import IGNORE, SYSTEM, PromptWriter, user_message
+from vitron.prompt import IGNORE, SYSTEM, PromptWriter, assistant_message, carry_produced, user_message
 from vitron.tokens import signal_ids, token_id
-from vitron.types import DrawnRegion, Message
+from vitron.types import Clip, DrawnRegion, Message, Reply, SpecialistOutput
 
 IMAGE = np.zeros((4, 4, 3), np.uint8)
+CLIP = Clip(frames=np.zeros((2, 4, 4, 3), np.uint8))
 POINT = DrawnRegion(kind="point", points=((0.5, 0.5),))
 
 
@@ -102,3 +103,46 @@ def test_parts_do_not_run_into_each_other() -> None:
 
 def test_no_placeholder_forms_across_parts() -> None:
     assert "<image>" not in user_message(["a <ima", "ge> b"]).text
+
+
+def test_what_the_assistant_made_stands_in_front_of_the_users_next_words() -> None:
+    film = Clip(frames=np.ones((2, 4, 4, 3), np.uint8))
+    picture = np.ones((4, 4, 3), np.uint8)
+    turns = [
+        user_message(["draw and film"]),
+        assistant_message(Reply(text="Here.", output=SpecialistOutput(images=(picture,), clips=(film,)))),
+        user_message([CLIP, IMAGE, "compare", POINT]),
+        Message(role="assistant", text="They differ."),
+        user_message(["thanks"]),
+    ]
+    carried = carry_produced(turns)
+    assert [turn.text for turn in carried] == [
+        "draw and film",
+        "Here.",
+        "<image>\n<image>\n<video>\n<video>\ncompare <region>",
+        "They differ.",
+        "thanks",
+    ]
+    assert carried[2].images == (picture, IMAGE) and carried[2].clips == (film, CLIP)
+    assert not carried[1].images and not carried[1].clips
+    again = carry_produced(carried)
+    assert [turn.text for turn in again] == [turn.text for turn in carried]
+
+
+def test_indices_of_regions_mean_the_same_media_before_and_after() -> None:
+    turns = [
+        user_message([IMAGE, "change it"]),
+        Message(role="assistant", text="Done.", images=(IMAGE + 1,)),
+        user_message([IMAGE + 2, "the first one", POINT]),
+    ]
+    before = [image for turn in turns for image in turn.images]
+    after = [image for turn in carry_produced(turns) for image in turn.images]
+    assert all(a is b for a, b in zip(before, after, strict=True))
+
+
+def test_media_left_in_an_assistants_turn_are_refused(writer: PromptWriter) -> None:
+    turns = [user_message(["draw"]), Message(role="assistant", text="Here.", images=(IMAGE,))]
+    with pytest.raises(ValueError, match="last turn"):
+        carry_produced(turns)
+    with pytest.raises(ValueError, match="carry_produced"):
+        writer.write(turns, answer=False)

@@ -25,6 +25,8 @@ from vitron.types import Grounding, Invocation, Message, Module
 
 MODULES = tuple(Module)
 """The modules by number: what the discriminator of step 3 tells apart."""
+_TEACHES = {"gligen": "image", "seem": "mask"}
+"""Specialist -> what of a sample's target its own loss needs."""
 
 
 class GenerationBatch(NamedTuple):
@@ -147,14 +149,17 @@ class Collator:
         found: dict[str, list[int]] = {}
         for row, each in enumerate(invoked):
             found.setdefault(specialist_of(each.invocation), []).append(row)
-        return {
-            name: Calls(
+        calls = {}
+        for name, rows in found.items():
+            # First those that a specialist can be taught by: conversations of one's own may lack a picture or mask.
+            ready = [row for row in rows if _TEACHES.get(name) in invoked[row].sample.target]
+            rows = [*ready, *(row for row in rows if row not in ready)]
+            calls[name] = Calls(
                 rows=torch.tensor(rows),
                 texts=tuple(invoked[row].sample.condition_text or "" for row in rows),
-                taught=self._taught(name, [invoked[row] for row in rows[: self.taught]]),
+                taught=self._taught(name, [invoked[row] for row in ready[: self.taught]]),
             )
-            for name, rows in found.items()
-        }
+        return calls
 
     def _taught(self, name: str, invoked: Sequence[_Invoked]) -> GenerationBatch | SegmentationBatch | None:
         if not invoked:

@@ -5,10 +5,9 @@ Kept as memory-mapped arrays in a folder whose name says what they were made fro
 
 from __future__ import annotations
 
-import fcntl
+import functools
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from train.data.caches import filled
 from train.data.shapes import captions, requests
 from train.data.shapes.render import boxes, render
 from train.data.shapes.scene import COLORS, HEIGHT, MAX_OBJECTS, SHAPES, SIZES, WIDTH, Scene, scene_at
@@ -105,8 +105,6 @@ def build(
 ) -> LatentCache:
     """Open what was computed of `num_scenes` training scenes with these weights, computing it first if nobody has.
 
-    Processes of one machine that ask at the same time get one cache: the first makes it, the others wait.
-
     Args:
         cache: folder that holds such caches, each in a folder named by a hash of what it was made from.
         num_scenes: how many.
@@ -114,18 +112,8 @@ def build(
         text: its tokenizer makes the token ids.
         say: takes lines of progress; default: standard output.
     """
-    cache = cache.expanduser()
-    cache.mkdir(parents=True, exist_ok=True)
-    folder = cache / f"shapes-latents-{key(num_scenes, codec, text)}"
-    with (cache / f".{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process, however that ends
-        if not folder.exists():
-            partial = cache / f".{folder.name}.partial"
-            shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
-            partial.mkdir()
-            _fill(partial, num_scenes, codec, text, say or _print)
-            partial.rename(folder)
-    return LatentCache.open(folder)
+    fill = functools.partial(_fill, num_scenes=num_scenes, codec=codec, text=text, say=say or _print)
+    return LatentCache.open(filled(cache, f"shapes-latents-{key(num_scenes, codec, text)}", fill))
 
 
 def key(num_scenes: int, codec: LatentCodec, text: TextCondition) -> str:

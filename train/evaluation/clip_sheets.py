@@ -11,6 +11,7 @@ from PIL import ImageDraw
 
 from train.evaluation.cases import Case
 from train.evaluation.score_clips import animated, generated
+from train.evaluation.score_edits import edited_clip
 
 TEXT_WIDTH = 420
 TEXT_HEIGHT = 26
@@ -39,13 +40,13 @@ def clip_sheet(found: Sequence[Case], count: int = 8) -> PillowImage.Image:
 
 
 def _strip(case: Case) -> PillowImage.Image:
-    """Draw the target's frames, those made, and what was asked."""
+    """Draw the frames of the source if there is one, the target's, those made, and what was asked."""
     made = case.record.decoded_clips()
-    rows = [_row(np.asarray(case.sample.target["clip"])), *(_row(clip) for clip in made[:1])]
+    rows = [_row(clip) for clip in (*case.sample.clips[:1], np.asarray(case.sample.target["clip"]), *made[:1])]
     height = sum(row.height + MARGIN for row in rows)
     strip = PillowImage.new("RGB", (max(TEXT_WIDTH, *(row.width for row in rows)), TEXT_HEIGHT + height), "white")
     answer = case.record.error or case.record.instruction or case.record.text
-    asked = case.sample.turns[-2].text.replace("<image>\n", "")
+    asked = case.sample.turns[-2].text.replace("<image>\n", "").replace("<video>\n", "")
     text = f"{asked}\n-> {answer}   {clip_quality(case):.2f}"
     ImageDraw.Draw(strip).multiline_text((2, 0), text, fill="black", spacing=1)
     top = TEXT_HEIGHT
@@ -59,5 +60,9 @@ def _row(frames: Frames) -> PillowImage.Image:
     return PillowImage.fromarray(np.concatenate(list(frames), axis=1))
 
 
-_VERDICTS: dict[str, Callable[[Case], tuple[bool, ...]]] = {"video_generation": generated, "image_to_video": animated}
+_VERDICTS: dict[str, Callable[[Case], tuple[bool, ...]]] = {
+    "video_generation": generated,
+    "image_to_video": animated,
+    "video_editing": edited_clip,
+}
 CLIP_TASKS = tuple(_VERDICTS)

@@ -21,14 +21,27 @@ KINDS: dict[str, tuple[str, ...]] = {
     "image_generation": ("generate", "generate_like"),
     "video_generation": ("video_generate",),
     "image_to_video": ("image_to_video",),
+    "image_editing": ("image_edit",),
+    "video_editing": ("video_edit",),
     "caption": ("caption",),
     "video_qa": ("video_qa",),
     "video_grounding": ("video_grounding",),
+    "track_text": ("track_text",),
+    "track_mark": ("track_mark",),
 }
 """Task to the dialogues that make it up, in equal shares. "chat" is scored for its module only."""
 WRITTEN_TASKS = ("module", "invocation")
 """Scored from the text of all other tasks' predictions; they ask nothing themselves."""
-SPECIALIST_TASKS = ("segmentation", "image_generation", "video_generation", "image_to_video")
+SPECIALIST_TASKS = (
+    "segmentation",
+    "image_generation",
+    "video_generation",
+    "image_to_video",
+    "image_editing",
+    "video_editing",
+    "track_text",
+    "track_mark",
+)
 """Tasks whose result depends on what reaches the specialist; the others run in one mode."""
 SPLITS = ("test", "compositional")
 

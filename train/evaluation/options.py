@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast, get_args
 
+from train.evaluation.extractors import KINDS as EXTRACTORS
 from train.evaluation.items import KINDS, SPLITS, WRITTEN_TASKS
 from vitron.types import MessageMode
 
@@ -29,13 +30,14 @@ class Options:
     weights: Path | None
     predictions: Path
     results: Path
+    extractors: tuple[str, ...] = ()
 
 
-def parse(arguments: Sequence[str] | None = None) -> Options:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m train.evaluate", description="Evaluate the assistant.")
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    made = argparse.ArgumentParser(prog="python -m train.evaluate", description="Evaluate the assistant.")
     names = ",".join(TASKS)
-    add = parser.add_argument
+    add = made.add_argument
     add("--samples", type=int, default=500, help="samples of each task and split")
     add("--message", default="hybrid", help="what reaches specialists: hybrid,text,signal")
     add("--tasks", default=names, help=f"some of {names}")
@@ -47,7 +49,19 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     add("--weights", type=Path, help="folder of weights (default: the embedded ones)")
     add("--predictions", type=Path, default=Path("runs/evaluation"))
     add("--results", type=Path, default=Path("docs/results"))
-    given = parser.parse_args(arguments)
+    add(
+        "--extractor",
+        action="append",
+        default=[],
+        metavar="KIND=module:function[@ARGUMENT]",
+        help=f"network for FID, FVD, CLIP scores (docs/evaluation.md); kinds: {', '.join(EXTRACTORS)}",
+    )
+    return made
+
+
+def parse(arguments: Sequence[str] | None = None) -> Options:
+    """Read the command line."""
+    given = parser().parse_args(arguments)
     messages = _choices("message", given.message, get_args(MessageMode))
     return Options(
         samples=given.samples,
@@ -61,6 +75,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         weights=given.weights,
         predictions=given.predictions,
         results=given.results,
+        extractors=tuple(given.extractor),
     )
 
 

@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import get_args
 
+from train.evaluation.extractors import open_extractors
 from train.evaluation.items import KINDS, WRITTEN_TASKS, Item, items, modes
+from train.evaluation.media_scores import left_out, media_scores
 from train.evaluation.options import Options
 from train.evaluation.predict import Assistant, predict, read_records
 from train.evaluation.score import Case, cases, rows, scores
@@ -32,6 +34,7 @@ class _Run:
     def __init__(self, options: Options, weights: str, load: Callable[[], Assistant]) -> None:
         self.options, self.weights, self._load = options, weights, load
         self._left = options.limit
+        self.extractors = open_extractors(options.extractors)
         self._assistant: Assistant | None = None
 
     def path(self, task: str, split: str, message: str) -> Path:
@@ -66,9 +69,11 @@ class _Run:
 
     def rows(self, task: str, split: str, message: str, found: Sequence[Case]) -> list[Row]:
         """Score `found` and write the scores as rows."""
-        values = scores(task, found)
         seed = self.options.seed
-        return rows(task, split, message, values, seed=seed, weights=self.weights)
+        written = rows(task, split, message, scores(task, found), seed=seed, weights=self.weights)
+        for score in media_scores(task, found, self.extractors):
+            written.append(score.row(task=task, split=split, message=message, seed=seed, weights=self.weights))
+        return written
 
     def assistant(self) -> Assistant:
         """Return what is evaluated."""
@@ -84,8 +89,13 @@ def evaluate(options: Options, weights: str, load: Callable[[], Assistant]) -> l
         options: what to run.
         weights: name of the weights, under which predictions and rows are filed.
         load: returns what is evaluated; called only if an answer is missing.
+
+    Raises:
+        ValueError: an extractor cannot be opened.
     """
     run, new = _Run(options, weights, load), []
+    for line in left_out(options.tasks, run.extractors):
+        logger.info(line)
     for split in options.splits:
         for task in options.tasks:
             if task in KINDS:

@@ -16,6 +16,8 @@ from train.evaluation.cases import Case, Score, Scores, share
 from train.evaluation.items import WRITTEN_TASKS, Item, expected_invocation
 from train.evaluation.predict import Record
 from train.evaluation.score_clips import image_to_video, video_generation
+from train.evaluation.score_edits import image_editing, video_editing
+from train.evaluation.score_tracks import TRACK_TASKS, sight, tracking
 from train.evaluation.score_videos import video_grounding
 from vitron.evaluation import captions, generation, grounding, segmentation, vqa
 from vitron.evaluation.generation import ContentMatch
@@ -26,6 +28,7 @@ from vitron.types import Module
 
 VOCABULARY = {"size": tuple(SIZES), "color": tuple(COLORS), "shape": SHAPES}
 _NAMED = re.compile(rf"({'|'.join(SIZES)}) ({'|'.join(COLORS)}) ({'|'.join(SHAPES)})")
+_BY_KIND = ("vqa", "region_vqa", "rec", "video_qa", "image_editing", "video_editing")
 _PROMPTS = {
     "segment_text": "text",
     "segment_mark": "mark",
@@ -77,8 +80,10 @@ def rows(task: str, split: str, message: str, found: Scores, *, seed: int, weigh
 
 def prompt_kind(case: Case) -> str:
     """Name what a case is grouped by: how it was prompted, or what was asked."""
+    if case.item.task in TRACK_TASKS:
+        return sight(case)
     asked = case.sample.target.get("kind")
-    if case.item.task in ("vqa", "region_vqa", "rec", "video_qa") and isinstance(asked, str):
+    if case.item.task in _BY_KIND and isinstance(asked, str):
         return asked
     return _PROMPTS.get(case.item.kind, case.item.kind)
 
@@ -236,9 +241,13 @@ _SCORERS: dict[str, Callable[[Sequence[Case]], Scores]] = {
     "image_generation": _image_generation,
     "video_generation": video_generation,
     "image_to_video": image_to_video,
+    "image_editing": image_editing,
+    "video_editing": video_editing,
     "caption": _caption,
     "video_qa": _vqa,
     "video_grounding": video_grounding,
+    "track_text": tracking,
+    "track_mark": tracking,
     "module": _module,
     "invocation": _invocation,
 }

@@ -12,6 +12,9 @@ from PIL import ImageDraw
 
 from train.evaluation.clip_sheets import CLIP_TASKS, clip_sheet
 from train.evaluation.score import Case, case_iou, case_match, case_overlap
+from train.evaluation.score_edits import edited_image
+from train.evaluation.score_tracks import TRACK_TASKS
+from train.evaluation.track_sheets import track_sheet
 from vitron.evaluation.grounding import first_box
 from vitron.evaluation.segmentation import union_of
 from vitron.regions import box_of
@@ -29,6 +32,8 @@ def quality(case: Case) -> float:
         return case_overlap(case).iou
     if case.item.task == "rec":
         return case_iou(case)
+    if case.item.task == "image_editing":
+        return sum(edited_image(case)) / 2
     return sum(case_match(case)) / 4
 
 
@@ -51,7 +56,8 @@ def sheet(found: Sequence[Case], count: int = 8) -> PillowImage.Image:
 def save_sheet(found: Sequence[Case], path: Path) -> None:
     """Write the sheet of `found` as PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    drawn = clip_sheet(found) if found[0].item.task in CLIP_TASKS else sheet(found)
+    task = found[0].item.task
+    drawn = track_sheet(found) if task in TRACK_TASKS else clip_sheet(found) if task in CLIP_TASKS else sheet(found)
     drawn.save(path, optimize=True)
 
 
@@ -102,8 +108,9 @@ _PANELS: dict[str, Callable[[Case], tuple[PillowImage.Image, PillowImage.Image]]
     "segmentation": _segmentation_panels,
     "rec": _rec_panels,
     "image_generation": _generation_panels,
+    "image_editing": _generation_panels,
 }
-VISUAL_TASKS = (*_PANELS, *CLIP_TASKS)
+VISUAL_TASKS = (*_PANELS, *CLIP_TASKS, *TRACK_TASKS)
 
 
 def _marks(case: Case, image: int) -> BoolMask | None:

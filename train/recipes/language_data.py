@@ -70,6 +70,8 @@ class Batches:
         self.mixture = open_mixture(settings.data, self.seed) if settings.data else shapes(plan.single, self.seed)
         shares = {} if settings.data else {"chat": plan.share, "clip": plan.clip_share}
         self._pattern = pattern({**shares, "request": 1 - sum(shares.values())})
+        if settings.strategy != "ddp":
+            self._check_kinds()
         self._talk, self._clip_talk = (_repeated(tasks) for tasks in (plan.packed, plan.clips))
 
     def __call__(self, number: int) -> dict[str, Batch]:
@@ -83,6 +85,22 @@ class Batches:
             index = rounds * self._pattern.count(kind) + self._pattern[:place].count(kind)
             drawn.setdefault(kind, []).append(self._sample(kind, index))
         return {kind: self.collate(drawn[kind], progress) for kind in sorted(drawn)}
+
+    def _check_kinds(self) -> None:
+        """Refuse micro-batches of different kinds: each is a pass through the LLM, which all workers make together.
+
+        Raises:
+            ValueError: some hold a kind that others do not.
+        """
+        size, length = self.settings.micro_batch, len(self._pattern)
+        starts = range(0, math.lcm(size, length), size)
+        kinds = {frozenset(self._pattern[(start + place) % length] for place in range(size)) for start in starts}
+        if len(kinds) > 1:
+            raise ValueError(
+                f"strategy: got {self.settings.strategy!r} with a micro_batch of {size}, in which not every kind of "
+                f"{', '.join(sorted(set(self._pattern)))} occurs each time; expected 'ddp', a micro_batch of {length}, "
+                f"or data=..."
+            )
 
     def _sample(self, kind: str, index: int) -> Sample:
         turns, seed = self.plan.turns, self.seed
@@ -133,6 +151,17 @@ def open_mixture(text: str, seed: int) -> Mixture:
             raise ValueError(f"data: got {name!r} twice, expected each source once")
         sources[name], weights[name] = _open(entry, seed), entry.weight
     return Mixture(sources, weights, seed)
+
+
+def told(mixture: Mixture) -> tuple[str, ...]:
+    """Return a line for each data set of a mixture: how many samples it has, and what its reader left out."""
+    lines = []
+    for name, source in mixture.sources.items():
+        if isinstance(source, ShapesTask):
+            continue
+        left_out = ", ".join(f"{count} {what}" for what, count in getattr(source, "left_out", {}).items() if count)
+        lines.append(f"data {name}: {len(source)} samples; left out: {left_out or 'nothing'}")
+    return tuple(lines)
 
 
 def _entry(text: str) -> Entry:

@@ -12,7 +12,7 @@ from torch import nn
 
 from train.data.collate import Collator
 from train.recipe import Build, Job, Recipe
-from train.recipes.language_data import Batches, Plan
+from train.recipes.language_data import Batches, Plan, told
 from train.recipes.language_objective import Conversations
 from train.recipes.language_scores import (
     HeldOut,
@@ -60,6 +60,8 @@ CLIP_INVOKING = ("track_text", "track_mark", "video_generate", "image_to_video",
 """Those on clips."""
 DISCRIMINATOR_RATE = 5.0
 """Factor in presets without LoRA: it starts from nothing in a run of few steps at a trained LLM's rate."""
+STEADY = frozenset({"language_model", "lora"})
+"""Parts that every micro-batch runs: one without pictures has no use for the rest."""
 REPLIES = 64
 """Held-out samples of a task in one validation."""
 
@@ -140,14 +142,17 @@ def make_job(step: Step, build: Build) -> Job:
     whole = step.taught(build.config) == "specialists"
     collate = Collator(build.config, side.tokenizer, taught=max(1, build.settings.micro_batch // 4) if whole else 0)
     scores = Scores(step, build, side, objective)
+    batches = Batches(step.plan, build.settings, collate)
     return Job(
         objective=objective,
-        batches=Batches(step.plan, build.settings, collate),
+        batches=batches,
         validate=scores,
         score="score",
         draw=partial(scores.draw, gligen) if gligen is not None and whole else None,
         adam_names=ADAM_NAMES,
+        occasional=frozenset(parts) - STEADY,
         new=frozenset(new),
+        notes=told(batches.mixture),
     )
 
 

@@ -11,19 +11,20 @@ from typing import Literal
 
 import torch
 from torch import nn
-from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, CLIPTextModel, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from train.recipe import Build, start
 from train.recipes.teachers import ConditionTeacher, Teacher
 from train.recipes.tokenizers import coordinate_words
-from vitron.config import VitronConfig
+from vitron.config import I2VGenConfig, Pretrained, VideoDiffusionConfig, VitronConfig
 from vitron.encoders.image import ImageEncoder, load_image_encoder
 from vitron.encoders.region import RegionEncoder, make_region_encoder
 from vitron.encoders.video_projector import PART, VideoProjector, make_video_projector
 from vitron.llm.core import LanguageModel, order_coordinates
 from vitron.specialists.gligen import Gligen
-from vitron.specialists.output_projection import OutputProjection
 from vitron.specialists.seem.model import Seem
+from vitron.specialists.text_condition import TextCondition
+from vitron.specialists.video_diffusion import condition_projection
 
 FRONT = ("region_encoder", PART)
 """Parts that embed what is seen, beside the projector."""
@@ -174,16 +175,26 @@ def open_video_generators(
 ) -> tuple[dict[str, nn.Module], dict[str, Teacher]]:
     """Return the output projections of the video generators, and what teaches them.
 
-    Their condition encoder is the image generator's where a preset has no stock pipeline.
+    Stock pipelines bring a condition encoder of their own; without one it is the image generator's.
     """
+    config = build.config
     parts: dict[str, nn.Module] = {}
     teachers: dict[str, Teacher] = {}
-    for name in ("zeroscope", "i2vgen"):
-        projection = OutputProjection(build.config.signal.width, gligen.text.width, build.config.gligen.projection)
+    for name, settings in (("zeroscope", config.zeroscope), ("i2vgen", config.i2vgen)):
+        projection = condition_projection(settings, config.signal.width)
         start(projection, f"{name}_projection", build.weights, new)
         parts[f"{name}_projection"] = projection
-        teachers[name] = ConditionTeacher(gligen.text, projection)
+        text = _stock_text(settings, settings.pretrained).to(build.device) if settings.pretrained else gligen.text
+        teachers[name] = ConditionTeacher(text, projection)
     return parts, teachers
+
+
+def _stock_text(settings: VideoDiffusionConfig, stock: Pretrained) -> TextCondition:
+    """Load the condition encoder of a pipeline alone."""
+    where = {"pretrained_model_name_or_path": stock.repository, "revision": stock.revision}
+    encoder = CLIPTextModel.from_pretrained(**where, subfolder="text_encoder")
+    layer = settings.text_layer if isinstance(settings, I2VGenConfig) else -1
+    return TextCondition(encoder, AutoTokenizer.from_pretrained(**where, subfolder="tokenizer"), layer)
 
 
 def open_segmenter(build: Build, new: set[str]) -> tuple[Seem, dict[str, nn.Module]]:

@@ -16,6 +16,7 @@ from typing import Any, Generic
 import torch
 from torch import Tensor
 
+from vitron.diffusion.noise import draw_noise
 from vitron.diffusion.request import (
     ConditionT,
     Denoiser,
@@ -37,7 +38,7 @@ class _Live(Generic[ConditionT]):
         self.step = 0
         # On the CPU whatever the model's device: a seed then means the same noise on both.
         self._generator = torch.Generator().manual_seed(request.seed)
-        self.latents = self._noise(device) * scheduler.init_noise_sigma
+        self.latents = self._start(device)
         takes = inspect.signature(scheduler.step).parameters
         self._step_options = {"generator": self._generator} if "generator" in takes else {}
 
@@ -76,8 +77,20 @@ class _Live(Generic[ConditionT]):
         mask = kept.mask.to(self.latents)
         return kept.latents.to(self.latents) * mask + self.latents * (1.0 - mask)
 
+    def _start(self, device: torch.device) -> Tensor:
+        """Return the latent of the first step; steps above the start's strength are left out."""
+        noise, start = self._noise(device), self.request.start
+        if start is None:
+            noisy: Tensor = noise * self.scheduler.init_noise_sigma
+            return noisy
+        skipped = len(self.timesteps) - max(round(start.strength * len(self.timesteps)), 1)
+        self.timesteps = self.timesteps[skipped:]
+        self.scheduler.set_begin_index(skipped)
+        begun: Tensor = self.scheduler.add_noise(start.latents.to(device)[None], noise[None], self.timesteps[:1])[0]
+        return begun
+
     def _noise(self, device: torch.device) -> Tensor:
-        return torch.randn(self.request.shape, generator=self._generator).to(device)
+        return draw_noise(self.request.shape, self._generator, shared=self.request.shared_noise).to(device)
 
 
 class DenoiseEngine(Generic[ConditionT]):

@@ -7,11 +7,14 @@ Shapes: B batch, C latent channels, H and W picture size, h and w latent size.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from vitron.diffusion.noise import draw_noise
 
 KL_WEIGHT = 2e-4
 """On the mean over latent elements: keeps the latents compact without blurring the picture."""
@@ -74,7 +77,7 @@ def denoising_loss(
     extra_channels: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> dict[str, Tensor]:
-    """Denoise at one random time step per row; epsilon is weighted by min-SNR, v is not.
+    """Denoise pictures at one random time step per row; see `prediction_loss`.
 
     Args:
         unet: Called like diffusers' conditional UNets.
@@ -89,27 +92,62 @@ def denoising_loss(
     Returns:
         "loss" (weighted) and "mse" (as it is), both scalars.
     """
-    config = scheduler.config
-    noise = torch.randn(latents_BChw.shape, generator=generator, device=latents_BChw.device)
-    steps_B = torch.randint(
-        int(config.num_train_timesteps),
-        latents_BChw.shape[:1],
-        generator=generator,
-        device=latents_BChw.device,
-    )
-    alpha_B = scheduler.alphas_cumprod.to(latents_BChw.device)[steps_B]
-    noisy = noised(latents_BChw, noise, alpha_B)
-    sample = noisy if extra_channels is None else torch.cat([noisy, extra_channels], dim=1)
-    predicted = unet(
-        sample,
-        steps_B,
-        condition_BTD,
-        encoder_attention_mask=mask_BT,
-        cross_attention_kwargs=None if grounding is None else {"gligen": grounding},
-    ).sample.float()
-    target, weight_B = _target(str(config.prediction_type), latents_BChw, noise, alpha_B)
-    mse_B = (predicted - target).square().flatten(1).mean(1)
+
+    def predict(noisy: Tensor, steps_B: Tensor) -> Tensor:
+        sample = noisy if extra_channels is None else torch.cat([noisy, extra_channels], dim=1)
+        predicted: Tensor = unet(
+            sample,
+            steps_B,
+            condition_BTD,
+            encoder_attention_mask=mask_BT,
+            cross_attention_kwargs=None if grounding is None else {"gligen": grounding},
+        ).sample
+        return predicted
+
+    return prediction_loss(predict, scheduler, latents_BChw, generator=generator)
+
+
+def prediction_loss(
+    predict: Callable[[Tensor, Tensor], Tensor],
+    scheduler: Any,
+    latents_B: Tensor,
+    *,
+    weights: Tensor | None = None,
+    shared_noise: float = 0.0,
+    even_steps: bool = False,
+    generator: torch.Generator | None = None,
+) -> dict[str, Tensor]:
+    """Denoise at one random time step per row; epsilon is weighted by min-SNR, v is not.
+
+    Args:
+        predict: (noisy latents, time steps [B]) -> what the scheduler trains on, shaped like the latents.
+        scheduler: A diffusers scheduler that trains on epsilon or v.
+        latents_B: Clean, scaled latents of pictures [B, C, h, w] or clips [B, C, F, h, w].
+        weights: Of the squared errors, broadcasts over the latents; None: 1.
+        shared_noise: Part of the noise that a clip's frames have in common (`vitron.diffusion.noise`).
+        even_steps: Draw one time step from each of B equal parts of the noise levels: small batches then differ less.
+        generator: Of time steps and noise.
+
+    Returns:
+        "loss" (weighted) and "mse" (as it is), both scalars.
+    """
+    config, device = scheduler.config, latents_B.device
+    noise = draw_noise(latents_B.shape, generator, shared=shared_noise, device=device)
+    steps_B = _steps(int(config.num_train_timesteps), len(latents_B), generator, device, even=even_steps)
+    alpha_B = scheduler.alphas_cumprod.to(device)[steps_B]
+    predicted = predict(noised(latents_B, noise, alpha_B), steps_B).float()
+    target, weight_B = _target(str(config.prediction_type), latents_B, noise, alpha_B)
+    error = (predicted - target).square()
+    mse_B = (error if weights is None else error * weights).flatten(1).mean(1)
     return {"loss": (weight_B * mse_B).mean(), "mse": mse_B.mean()}
+
+
+def _steps(count: int, rows: int, generator: torch.Generator | None, device: torch.device, *, even: bool) -> Tensor:
+    if not even:
+        return torch.randint(count, (rows,), generator=generator, device=device)
+    parts_B = torch.randperm(rows, generator=generator, device=device)
+    within_B = torch.rand(rows, generator=generator, device=device)
+    return ((parts_B + within_B) * (count / rows)).long().clamp(max=count - 1)
 
 
 def noised(latents: Tensor, noise: Tensor, alpha_B: Tensor) -> Tensor:

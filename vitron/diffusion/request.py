@@ -56,6 +56,24 @@ class Kept:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Start:
+    """Where denoising begins in place of pure noise (SDEdit, Meng et al. 2022).
+
+    Attributes:
+        latents: Clean latents, shaped like the request's.
+        strength: Part of the steps that are taken, in (0, 1]: 1 begins at the first noise level.
+    """
+
+    latents: Tensor
+    strength: float
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if not 0.0 < self.strength <= 1.0:
+            raise ValueError(f"strength: got {self.strength}, expected a number above 0 and at most 1")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class DenoiseRequest(Generic[ConditionT]):
     """One latent to make.
 
@@ -68,6 +86,8 @@ class DenoiseRequest(Generic[ConditionT]):
         guidance_scale: Weight of the conditional prediction over the unconditional one.
         seed: Of the request's own generator: of the start noise and of every later draw.
         kept: For inpainting: what is put back before every step, noised to its level.
+        start: What to begin with; None: noise.
+        shared_noise: Part of the noise that a clip's frames have in common (`vitron.diffusion.noise`).
     """
 
     request_id: str
@@ -78,6 +98,8 @@ class DenoiseRequest(Generic[ConditionT]):
     guidance_scale: float = 4.0
     seed: int = 0
     kept: Kept | None = None
+    start: Start | None = None
+    shared_noise: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -87,11 +109,18 @@ class DenoiseRequest(Generic[ConditionT]):
             raise ValueError(f"guidance_scale: got {self.guidance_scale}, expected 0 to 100")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed: got {self.seed}, expected 0 to 2**63 - 1")
+        if not 0.0 <= self.shared_noise <= 1.0:
+            raise ValueError(f"shared_noise: got {self.shared_noise}, expected 0 to 1")
 
     @property
     def guided(self) -> bool:
         """Whether it takes two rows of a forward."""
         return self.unconditional is not None and self.guidance_scale > 1.0
+
+    @property
+    def steps_taken(self) -> int:
+        """Steps of the `num_steps` that are taken: those above the start's strength are left out."""
+        return self.num_steps if self.start is None else max(round(self.start.strength * self.num_steps), 1)
 
     @property
     def num_rows(self) -> int:

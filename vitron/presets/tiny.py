@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from vitron.config import (
+    AtlasConfig,
     ClipConfig,
     GligenConfig,
+    I2VGenConfig,
     LanguageConfig,
     ProjectionConfig,
     RegionConfig,
@@ -13,6 +15,7 @@ from vitron.config import (
     SynergyConfig,
     VideoConfig,
     VitronConfig,
+    ZeroscopeConfig,
 )
 
 TEXT_TOKENS = 48
@@ -29,9 +32,12 @@ def tiny() -> VitronConfig:
         signal=SignalConfig(num_tokens=8, specific=64, shared=64),
         synergy=SynergyConfig(hidden=64, num_layers=2, num_heads=4, feedforward=128),
         gligen=_gligen(),
+        zeroscope=_zeroscope(),
+        i2vgen=_i2vgen(),
         seem=_seem(),
         # A linear probe finds an object to 1.8 pixels in the quarters of a frame, to 3.9 in the mean over all of it.
         video=VideoConfig(max_frames=16, frame_grid=2),
+        atlas=_atlas(),
     )
 
 
@@ -86,33 +92,117 @@ def _gligen() -> GligenConfig:
             "norm_num_groups": 16,
             "attention_type": "gated",
         },
-        vae={
-            "in_channels": 3,
-            "out_channels": 3,
-            "latent_channels": 4,
-            "block_out_channels": (16, 48, 64),
-            "down_block_types": ("DownEncoderBlock2D",) * 3,
-            "up_block_types": ("UpDecoderBlock2D",) * 3,
-            "layers_per_block": 1,
-            "norm_num_groups": 8,
-            "sample_size": 64,
-        },
-        scheduler={
-            "beta_start": 0.00085,
-            "beta_end": 0.012,
-            "beta_schedule": "scaled_linear",
-            "prediction_type": "v_prediction",
-            "timestep_spacing": "trailing",
-            "rescale_betas_zero_snr": False,
-        },
+        vae=_vae(),
+        scheduler=_scheduler(),
         text=_text(),
-        projection=ProjectionConfig(hidden=128, num_layers=2, num_heads=4, feedforward=256, num_queries=TEXT_TOKENS),
+        projection=_condition_projection(),
         max_objects=6,
         fuser_fraction=1.0,
         position_bands=3,
         image_size=64,
         num_steps=12,
         guidance_scale=6.0,
+    )
+
+
+def _vae() -> dict[str, object]:
+    return {
+        "in_channels": 3,
+        "out_channels": 3,
+        "latent_channels": 4,
+        "block_out_channels": (16, 48, 64),
+        "down_block_types": ("DownEncoderBlock2D",) * 3,
+        "up_block_types": ("UpDecoderBlock2D",) * 3,
+        "layers_per_block": 1,
+        "norm_num_groups": 8,
+        "sample_size": 64,
+    }
+
+
+def _scheduler() -> dict[str, object]:
+    return {
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+        "prediction_type": "v_prediction",
+        "timestep_spacing": "trailing",
+        "rescale_betas_zero_snr": False,
+    }
+
+
+def _condition_projection() -> ProjectionConfig:
+    return ProjectionConfig(hidden=128, num_layers=2, num_heads=4, feedforward=256, num_queries=TEXT_TOKENS)
+
+
+def _video_unet(in_channels: int) -> dict[str, object]:
+    """The image UNet's channels and heads, so that its weights can be taken over."""
+    return {
+        "sample_size": 16,
+        "in_channels": in_channels,
+        "out_channels": 4,
+        "block_out_channels": (48, 96, 128),
+        "layers_per_block": 1,
+        "down_block_types": ("DownBlock3D", "CrossAttnDownBlock3D", "CrossAttnDownBlock3D"),
+        "up_block_types": ("CrossAttnUpBlock3D", "CrossAttnUpBlock3D", "UpBlock3D"),
+        "cross_attention_dim": 128,
+        "attention_head_dim": 32,
+        "norm_num_groups": 16,
+    }
+
+
+def _zeroscope() -> ZeroscopeConfig:
+    return ZeroscopeConfig(
+        unet=_video_unet(22),
+        vae=_vae(),
+        scheduler=_scheduler(),
+        text=_text(),
+        projection=_condition_projection(),
+        temporal_heads=2,
+        temporal_head_dim=32,
+        position_bands=3,
+        shared_noise=0.5,
+        height=64,
+        width=64,
+        num_frames=8,
+        max_frames=16,
+        num_steps=12,
+        guidance_scale=6.0,
+    )
+
+
+def _i2vgen() -> I2VGenConfig:
+    return I2VGenConfig(
+        unet=_video_unet(4),
+        vae=_vae(),
+        scheduler=_scheduler(),
+        text=_text(),
+        projection=_condition_projection(),
+        temporal_heads=2,
+        temporal_head_dim=32,
+        position_bands=3,
+        repeat_image=True,
+        copies=True,
+        height=64,
+        width=64,
+        num_frames=8,
+        max_frames=16,
+        num_steps=12,
+        guidance_scale=3.0,
+    )
+
+
+def _atlas() -> AtlasConfig:
+    return AtlasConfig(
+        hidden=64,
+        layers=3,
+        color_bands=6,
+        alpha_bands=4,
+        steps=120,
+        batch=2048,
+        lr=3e-3,
+        max_side=96,
+        max_pixels=400_000,
+        max_keyframes=2,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from vitron.config import (
     ClipConfig,
     GligenConfig,
+    I2VGenConfig,
     LanguageConfig,
     Pretrained,
     ProjectionConfig,
@@ -13,6 +14,7 @@ from vitron.config import (
     SignalConfig,
     SynergyConfig,
     VitronConfig,
+    ZeroscopeConfig,
 )
 
 
@@ -51,6 +53,8 @@ def vitron_7b() -> VitronConfig:
         signal=SignalConfig(num_tokens=8, specific=2048, shared=2048),
         synergy=SynergyConfig(hidden=768, num_layers=4, num_heads=12, feedforward=3072),
         gligen=_gligen(),
+        zeroscope=_zeroscope(),
+        i2vgen=_i2vgen(),
         seem=_seem(),
     )
 
@@ -70,17 +74,7 @@ def _gligen() -> GligenConfig:
             "attention_head_dim": 8,
             "attention_type": "gated",
         },
-        vae={
-            "in_channels": 3,
-            "out_channels": 3,
-            "latent_channels": 4,
-            "block_out_channels": (128, 256, 512, 512),
-            "down_block_types": ("DownEncoderBlock2D",) * 4,
-            "up_block_types": ("UpDecoderBlock2D",) * 4,
-            "layers_per_block": 2,
-            "sample_size": 512,
-            "scaling_factor": 0.18215,
-        },
+        vae=_vae(),
         scheduler={
             "beta_start": 0.00085,
             "beta_end": 0.012,
@@ -101,6 +95,104 @@ def _gligen() -> GligenConfig:
         max_objects=30,
         fuser_fraction=0.3,
         pretrained=Pretrained(repository="masterful/gligen-1-4-generation-text-box"),
+    )
+
+
+def _vae() -> dict[str, object]:
+    return {
+        "in_channels": 3,
+        "out_channels": 3,
+        "latent_channels": 4,
+        "block_out_channels": (128, 256, 512, 512),
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "layers_per_block": 2,
+        "sample_size": 512,
+        "scaling_factor": 0.18215,
+    }
+
+
+def _video_unet() -> dict[str, object]:
+    return {
+        "sample_size": 32,
+        "in_channels": 4,
+        "out_channels": 4,
+        "block_out_channels": (320, 640, 1280, 1280),
+        "layers_per_block": 2,
+        "down_block_types": ("CrossAttnDownBlock3D",) * 3 + ("DownBlock3D",),
+        "up_block_types": ("UpBlock3D",) + ("CrossAttnUpBlock3D",) * 3,
+        "cross_attention_dim": 1024,
+        "attention_head_dim": 64,
+    }
+
+
+def _open_clip_text() -> dict[str, object]:
+    """OpenCLIP ViT-H/14's text tower, the condition encoder of both video generators."""
+    return {
+        "vocab_size": 49408,
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 23,
+        "num_attention_heads": 16,
+        "max_position_embeddings": 77,
+        "hidden_act": "gelu",
+        "projection_dim": 1024,
+    }
+
+
+def _zeroscope() -> ZeroscopeConfig:
+    return ZeroscopeConfig(
+        unet=_video_unet(),
+        vae=_vae(),
+        scheduler={
+            "beta_start": 0.00085,
+            "beta_end": 0.012,
+            "beta_schedule": "scaled_linear",
+            "prediction_type": "epsilon",
+            "steps_offset": 1,
+        },
+        text=_open_clip_text(),
+        projection=ProjectionConfig(num_queries=77),
+        height=320,
+        width=576,
+        num_frames=24,
+        max_frames=24,
+        num_steps=40,
+        pretrained=Pretrained(repository="cerspense/zeroscope_v2_576w"),
+    )
+
+
+def _i2vgen() -> I2VGenConfig:
+    return I2VGenConfig(
+        unet=_video_unet(),
+        vae=_vae(),
+        scheduler={
+            "beta_schedule": "squaredcos_cap_v2",
+            "prediction_type": "v_prediction",
+            "timestep_spacing": "leading",
+            "rescale_betas_zero_snr": True,
+            "steps_offset": 1,
+        },
+        text={**_open_clip_text(), "num_hidden_layers": 24},
+        vision={
+            "hidden_size": 1280,
+            "intermediate_size": 5120,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 16,
+            "image_size": 224,
+            "patch_size": 14,
+            "hidden_act": "gelu",
+            "projection_dim": 1024,
+        },
+        text_layer=-2,
+        knows_fps=True,
+        fps=16.0,
+        projection=ProjectionConfig(num_queries=77),
+        height=704,
+        width=1280,
+        num_frames=16,
+        max_frames=16,
+        pretrained=Pretrained(repository="ali-vilab/i2vgen-xl"),
     )
 
 

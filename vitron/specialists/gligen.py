@@ -1,37 +1,25 @@
 """GLIGEN: the specialist for Image Generation, from words, boxes, a signal embedding, or any mixture.
 
-It knows how a request becomes conditions of the denoiser and how latents become pictures. Concurrent `run`
-calls share one denoise engine, so that requests of several threads are computed together.
+It knows how a request becomes conditions of the denoiser and how latents become pictures; the rest is common to all
+specialists that denoise (`vitron.specialists.denoising`).
 """
 
 from __future__ import annotations
 
-import queue
-import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
-from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel
-from torch import Tensor, nn
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor
 from transformers import AutoTokenizer, CLIPTextModel, PreTrainedTokenizerBase
 
 from vitron.config import GligenConfig, VitronConfig
-from vitron.diffusion.engine import DenoiseEngine
 from vitron.diffusion.latents import LatentCodec, to_images
-from vitron.diffusion.request import DenoiseRequest, DenoiseResult, StepEvent
-from vitron.diffusion.thread import DenoiseThread, EventCallback
-from vitron.specialists.base import (
-    Cancelled,
-    IsCancelled,
-    OnProgress,
-    Option,
-    SpecialistError,
-    SpecialistRequest,
-    check_options,
-)
+from vitron.diffusion.request import DenoiseRequest
+from vitron.specialists.base import Option, SpecialistRequest, check_options
+from vitron.specialists.denoising import DenoisingSpecialist, check_whole
 from vitron.specialists.gligen_denoiser import GligenCondition, GligenDenoiser
 from vitron.specialists.output_projection import OutputProjection
 from vitron.specialists.text_condition import TextCondition
@@ -45,9 +33,6 @@ OPTIONS: dict[str, tuple[float, float]] = {
 }
 """Inclusive ranges of a request's options."""
 
-POLL_SECONDS = 0.1
-"""How often a request that waits for its turn asks whether it is still wanted."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class GligenOptions:
@@ -58,35 +43,7 @@ class GligenOptions:
     num_images: int
 
 
-class _Message(NamedTuple):
-    request_id: str
-    event: StepEvent | DenoiseResult | BaseException
-
-
-class _EngineHolder:
-    """The engine's thread, started on first use. A copy starts its own: it may have other weights."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._thread: DenoiseThread | None = None
-
-    def __reduce__(self) -> tuple[type[_EngineHolder], tuple[()]]:
-        return type(self), ()
-
-    def get(self, owner: Gligen) -> DenoiseThread:
-        with self._lock:
-            if self._thread is None or not self._thread.healthy:
-                self._thread = DenoiseThread(owner.make_engine())
-            return self._thread
-
-    def stop(self) -> None:
-        with self._lock:
-            thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.stop()
-
-
-class Gligen(nn.Module):
+class Gligen(DenoisingSpecialist[GligenCondition]):
     """Layout-conditioned latent diffusion as a `Specialist`.
 
     Attributes:
@@ -104,11 +61,10 @@ class Gligen(nn.Module):
         text: TextCondition,
         projection: OutputProjection,
     ) -> None:
-        super().__init__()
+        super().__init__(config.scheduler, config.max_rows)
         self.config = config
         self.denoiser, self.codec = denoiser, codec
         self.text, self.projection = text, projection
-        self._holder = _EngineHolder()
         self.eval()
 
     @classmethod
@@ -160,32 +116,9 @@ class Gligen(nn.Module):
         """Where the weights are."""
         return self.denoiser.signal_segment.device
 
-    def make_engine(self) -> DenoiseEngine[GligenCondition]:
-        """Return an engine of its own over these weights."""
-        return DenoiseEngine(
-            self.denoiser,
-            lambda: DPMSolverMultistepScheduler(**self.config.scheduler),
-            max_rows=self.config.max_rows,
-            device=self.device,
-        )
-
-    def close(self) -> None:
-        """End the engine's thread; a later `run` starts another."""
-        self._holder.stop()
-
-    def run(
-        self,
-        request: SpecialistRequest,
-        *,
-        on_progress: OnProgress | None = None,
-        cancelled: IsCancelled | None = None,
-    ) -> SpecialistOutput:
-        """Draw `num_images` pictures; see `Specialist.run`. May be called from several threads."""
-        return self._run([request], on_progress, cancelled)[0]
-
-    def run_batch(self, requests: Sequence[SpecialistRequest]) -> list[SpecialistOutput]:
-        """Draw for several requests together; see `Specialist.run_batch`."""
-        return self._run(requests, None, None) if requests else []
+    def network(self) -> GligenDenoiser:
+        """Return the denoiser."""
+        return self.denoiser
 
     def plan(self, request: SpecialistRequest) -> list[DenoiseRequest[GligenCondition]]:
         """Return the latents that a request needs, one per picture.
@@ -219,10 +152,7 @@ class Gligen(nn.Module):
 
     def _options(self, options: Mapping[str, Option]) -> GligenOptions:
         check_options(options, OPTIONS)
-        for name in ("steps", "num_images"):
-            value = options.get(name, 1)
-            if int(value) != value:
-                raise ValueError(f"options.{name}: got {value!r}, expected a whole number")
+        check_whole(options, ("steps", "num_images"))
         return GligenOptions(
             steps=int(options.get("steps", self.config.num_steps)),
             guidance_scale=float(options.get("guidance_scale", self.config.guidance_scale)),
@@ -236,13 +166,10 @@ class Gligen(nn.Module):
         # A box without a label shows what the text says.
         names = [region.label or request.instruction for region in request.regions]
         empty, said, *labels = self.text.encode(["", request.instruction, *names])
-        signal = None
-        if request.signal is not None:
-            parameter = next(self.projection.parameters())
-            signal = self.projection(request.signal.to(parameter)[None])[0].to(said.tokens.dtype)
+        signal = self._project(request)
         grounded = bool(labels)
         condition = GligenCondition(
-            tokens=self.denoiser.join(said.tokens, signal),
+            tokens=self.denoiser.join(said.tokens, None if signal is None else signal.to(said.tokens.dtype)),
             boxes=tuple(region.box for region in request.regions),
             phrases=torch.stack([label.pooled for label in labels]) if labels else None,
             grounded=grounded,
@@ -250,84 +177,13 @@ class Gligen(nn.Module):
         return condition, GligenCondition(tokens=empty.tokens, grounded=grounded)
 
     def _check(self, request: SpecialistRequest) -> None:
-        if not request.instruction.strip() and request.signal is None:
-            raise ValueError("instruction: got '' and no signal, expected at least one of them")
+        super()._check(request)
         if len(request.regions) > self.config.max_objects:
             raise ValueError(f"regions: got {len(request.regions)}, expected at most {self.config.max_objects}")
-        if not 0 <= request.seed < 2**63:
-            raise ValueError(f"seed: got {request.seed}, expected 0 to 2**63 - 1")
-        width = self.projection.input.in_features
-        if (signal := request.signal) is not None and (signal.ndim, signal.shape[-1]) != (2, width):
-            raise ValueError(f"signal: got shape {tuple(signal.shape)}, expected [n, {width}]")
-
-    def _run(
-        self,
-        requests: Sequence[SpecialistRequest],
-        on_progress: OnProgress | None,
-        cancelled: IsCancelled | None,
-    ) -> list[SpecialistOutput]:
-        plans = [self.plan(request) for request in requests]
-        jobs = [job for plan in plans for job in plan]
-        try:
-            latents = self._denoise(jobs, on_progress, cancelled)
-            outputs = [self.decode([latents[job.request_id] for job in plan]) for plan in plans]
-        # RuntimeError is what torch raises for all that can go wrong in a forward, memory included.
-        except (RuntimeError, FloatingPointError) as error:
-            raise SpecialistError(self.module.value, str(error)) from error
-        return outputs
-
-    def _denoise(
-        self,
-        jobs: Sequence[DenoiseRequest[GligenCondition]],
-        on_progress: OnProgress | None,
-        cancelled: IsCancelled | None,
-    ) -> dict[str, Tensor]:
-        """Have the engine make all latents; progress and cancellation happen in the caller's thread."""
-        thread = self._holder.get(self)
-        inbox: queue.SimpleQueue[_Message] = queue.SimpleQueue()
-        total, done = sum(job.num_steps for job in jobs), 0
-        results: dict[str, Tensor] = {}
-        submitted: list[str] = []
-        try:
-            for job in jobs:
-                thread.submit(job, _forward_to(inbox, job.request_id))
-                submitted.append(job.request_id)
-            while len(results) < len(jobs):
-                if cancelled is not None and cancelled():
-                    raise Cancelled
-                try:
-                    message = inbox.get(timeout=POLL_SECONDS)
-                except queue.Empty:
-                    continue
-                if isinstance(message.event, BaseException):
-                    raise message.event
-                if isinstance(message.event, StepEvent):
-                    done += 1
-                    if on_progress is not None:
-                        on_progress(done, total)
-                else:
-                    results[message.request_id] = _finite(message.event.latents)
-        finally:
-            for request_id in submitted:
-                if request_id not in results:
-                    thread.cancel(request_id)
-        return results
 
 
 def _projection(config: GligenConfig, signal_width: int) -> OutputProjection:
     return OutputProjection(signal_width, int(config.unet["cross_attention_dim"]), config.projection)
-
-
-def _forward_to(inbox: queue.SimpleQueue[_Message], request_id: str) -> EventCallback:
-    return lambda event: inbox.put(_Message(request_id, event))
-
-
-def _finite(latents: Tensor | None) -> Tensor:
-    if latents is None:
-        raise Cancelled
-    if not bool(torch.isfinite(latents).all()):
-        raise FloatingPointError("the latents are not finite")
-    return latents
 
 
 def load_gligen(config: VitronConfig, weights: Weights) -> Gligen:

@@ -13,7 +13,10 @@ from vitron.weights import Weights
 
 LOADERS: dict[str, str] = {
     "gligen": "vitron.specialists.gligen:load_gligen",
+    "gligen_edit": "vitron.specialists.gligen_edit:load_gligen_edit",
+    "stablevideo": "vitron.specialists.stablevideo.model:load_stablevideo",
     "seem": "vitron.specialists.seem.model:load_seem",
+    "seem_video": "vitron.specialists.seem.video:load_seem_video",
 }
 """Name -> "module:function" of what loads it."""
 

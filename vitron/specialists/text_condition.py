@@ -66,10 +66,17 @@ class _Cache:
 class TextCondition(nn.Module):
     """CLIP's text tower with its tokenizer and a cache of the last texts."""
 
-    def __init__(self, encoder: CLIPTextModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, encoder: CLIPTextModel, tokenizer: PreTrainedTokenizerBase, layer: int = -1) -> None:
+        """Freeze an encoder.
+
+        Args:
+            encoder: CLIP's text tower.
+            tokenizer: Its tokenizer.
+            layer: Whose states are taken, normalised as the last layer's are; -2 is diffusers' "clip_skip" of 1.
+        """
         super().__init__()
         self.encoder = encoder.requires_grad_(False).eval()
-        self.tokenizer = tokenizer
+        self.tokenizer, self.layer = tokenizer, layer
         self._cache = _Cache()
 
     @classmethod
@@ -108,8 +115,11 @@ class TextCondition(nn.Module):
     @torch.no_grad()
     def forward(self, ids_BT: Tensor) -> tuple[Tensor, Tensor]:
         """Return the states [B, T, D] and the pooled states [B, D] of token ids."""
-        output = self.encoder(input_ids=ids_BT)
-        return output.last_hidden_state, output.pooler_output
+        if self.layer == -1:
+            output = self.encoder(input_ids=ids_BT)
+            return output.last_hidden_state, output.pooler_output
+        output = self.encoder(input_ids=ids_BT, output_hidden_states=True)
+        return self.encoder.final_layer_norm(output.hidden_states[self.layer]), output.pooler_output
 
     def encode(self, texts: Sequence[str]) -> list[TextStates]:
         """Return the states of each text; texts met lately are not computed again."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -20,6 +20,8 @@ from deployments.gateway import make_gateway
 from deployments.graph import Handles
 from tests.serve.fakes import FakeLoaders
 from vitron.media import encode_png
+from vitron.routing import NAMES
+from vitron.video import encode_mp4
 
 MODEL = "vitron-tiny"
 
@@ -31,10 +33,10 @@ class Local(NamedTuple):
     handles: Handles
 
 
-def local_gateway(address: str = "127.0.0.1", **settings: Any) -> Local:
-    """Build a gateway and a client that seems to come from `address`."""
+def local_gateway(address: str = "127.0.0.1", specialists: tuple[str, ...] = NAMES, **settings: Any) -> Local:
+    """Build a gateway over fakes of these specialists, and a client that seems to come from `address`."""
     args = AppArgs(**{"batch_wait_s": 0, **settings})
-    handles = colocated(args, FakeLoaders(), ("gligen", "seem"))
+    handles = colocated(args, FakeLoaders(), specialists)
 
     async def readiness() -> dict[str, bool]:
         return {"LanguageModel": True}
@@ -58,8 +60,14 @@ def data_url(value: int = 200, height: int = 12, width: int = 16) -> str:
     return "data:image/png;base64," + base64.b64encode(encode_png(image)).decode()
 
 
+def video_url(values: Sequence[int] = (40, 80, 120, 160), height: int = 32, width: int = 48) -> str:
+    """A video as a data URL: a plain frame of each value."""
+    frames = np.stack([np.full((height, width, 3), value, np.uint8) for value in values])
+    return "data:video/mp4;base64," + base64.b64encode(encode_mp4(frames)).decode()
+
+
 def chat_body(*parts: Any, **fields: Any) -> dict[str, Any]:
-    """A chat request of one user message: strings become text parts, `data:` URLs pictures."""
+    """A chat request of one user message: strings become text parts, `data:` URLs pictures and videos."""
     content = [_part(part) for part in parts]
     return {"model": MODEL, "messages": [{"role": "user", "content": content}], **fields}
 
@@ -67,6 +75,8 @@ def chat_body(*parts: Any, **fields: Any) -> dict[str, Any]:
 def _part(part: Any) -> Any:
     if not isinstance(part, str):
         return part
+    if part.startswith("data:video"):
+        return {"type": "video_url", "video_url": {"url": part}}
     if part.startswith(("data:", "http")):
         return {"type": "image_url", "image_url": {"url": part}}
     return {"type": "text", "text": part}

@@ -108,7 +108,7 @@ def test_a_generated_picture_follows_the_seed(gateway: Local) -> None:
 
 @pytest.mark.parametrize(
     ("word", "reason"),
-    [("film", "no specialist"), ("fail", "it would not"), ("broken", "unknown module"), ("segment", "needs a picture")],
+    [("fail", "it would not"), ("broken", "unknown module"), ("segment", "needs a picture")],
 )
 def test_what_goes_wrong_after_the_text_is_told_and_the_text_kept(gateway: Local, word: str, reason: str) -> None:
     message = ask(gateway, word)["choices"][0]["message"]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image as PillowImage
 
-from tests.unit.deployments.conftest import MODEL, Local, chat_body, data_url, local_gateway, region
+from tests.unit.deployments.conftest import MODEL, Local, chat_body, data_url, local_gateway, region, video_url
 
 CHAT = "/v1/chat/completions"
 GENERATE = "/v1/images/generations"
@@ -37,6 +37,23 @@ def jpeg() -> bytes:
     buffer = io.BytesIO()
     PillowImage.effect_noise((64, 64), 90).convert("RGB").save(buffer, "JPEG")
     return buffer.getvalue()
+
+
+def mp4(frames: int = 4) -> bytes:
+    return base64.b64decode(video_url(range(0, 10 * frames, 10)).partition(",")[2])
+
+
+def with_video(url: str) -> bytes:
+    return with_part({"type": "video_url", "video_url": {"url": url}})
+
+
+def on_video(**fields: Any) -> bytes:
+    return json.dumps(chat_body(video_url(), data_url(), region(**fields))).encode()
+
+
+def many_frames(count: int) -> bytes:
+    marks = [region(video=0, frame=frame) for frame in range(count)]
+    return json.dumps(chat_body(video_url(range(count)), *marks)).encode()
 
 
 def messages(*items: Any) -> bytes:
@@ -152,7 +169,7 @@ BODIES: dict[str, tuple[str, bytes, int]] = {
     "too much text": (CHAT, messages({"role": "user", "content": "x" * 100_001}), 400),
     # Content parts
     "part without type": (CHAT, with_part({"text": "x"}), 400),
-    "part of unknown type": (CHAT, with_part({"type": "video_url", "video_url": {"url": "x"}}), 400),
+    "part of unknown type": (CHAT, with_part({"type": "input_audio", "input_audio": {"data": "x"}}), 400),
     "part misspelt": (CHAT, with_part({"type": "text", "txt": "x"}), 400),
     "text a number": (CHAT, with_part({"type": "text", "text": 1}), 400),
     "picture without URL": (CHAT, with_part({"type": "image_url", "image_url": {}}), 400),
@@ -173,6 +190,59 @@ BODIES: dict[str, tuple[str, bytes, int]] = {
     "PNG of no size": (CHAT, with_part(url_of(png(0, 64))), 415),
     "decompression bomb": (CHAT, with_part(url_of(png(60_000, 60_000))), 413),
     "absurd size": (CHAT, with_part(url_of(png(2**31 - 1, 2**31 - 1))), 413),
+    # Videos
+    "video without URL": (CHAT, with_part({"type": "video_url", "video_url": {}}), 400),
+    "video as text": (CHAT, with_part({"type": "video_url", "video_url": video_url()}), 400),
+    "video with detail": (
+        CHAT,
+        with_part({"type": "video_url", "video_url": {"url": video_url(), "detail": "low"}}),
+        400,
+    ),
+    "too many videos": (CHAT, json.dumps(chat_body(*[video_url()] * 3)).encode(), 400),
+    "video not base64": (CHAT, with_video("data:video/mp4;base64,@@@"), 400),
+    "video empty": (CHAT, with_video("data:video/mp4;base64,"), 400),
+    "video is text": (CHAT, with_video(url_of(b"hello world", "video/mp4")), 415),
+    "video is a picture": (CHAT, with_video(data_url()), 415),
+    "video is a playlist": (CHAT, with_video(url_of(b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", "video/mp4")), 415),
+    "video is AVI": (CHAT, with_video(url_of(b"RIFF\x24\0\0\0AVI LIST" + b"\0" * 64, "video/x-msvideo")), 415),
+    "MP4 header alone": (CHAT, with_video(url_of(b"\0\0\0\x18ftypisom\0\0\2\0isomiso2", "video/mp4")), 400),
+    "MP4 cut": (CHAT, with_video(url_of(mp4()[:-200], "video/mp4")), 400),
+    "WebM of garbage": (CHAT, with_video(url_of(b"\x1aE\xdf\xa3" + b"\xff" * 64, "video/webm")), 400),
+    "GIF cut": (CHAT, with_video(url_of(b"GIF89a\x10\0\x10\0\x80\0\0", "image/gif")), 400),
+    "video by http": (CHAT, with_video("http://example.org/a.mp4"), 400),
+    "video of a file": (CHAT, with_video("file:///etc/passwd"), 400),
+    "video of cloud metadata": (CHAT, with_video("https://169.254.169.254/latest"), 400),
+    "region on no video": (CHAT, json.dumps(chat_body(data_url(), region(video=0))).encode(), 400),
+    "region on another video": (CHAT, on_video(video=1), 400),
+    "region on video -1": (CHAT, on_video(video=-1), 400),
+    "region on a frame that is not there": (CHAT, on_video(video=0, frame=4), 400),
+    "region on frame -1": (CHAT, on_video(video=0, frame=-1), 400),
+    "region on half a frame": (CHAT, on_video(video=0, frame=1.5), 400),
+    "frame without video": (CHAT, on_video(frame=1), 400),
+    "region on picture and video": (CHAT, on_video(video=0, image=0), 400),
+    "more frames drawn on than seen": (CHAT, many_frames(17), 400),
+    # Files and turns
+    "file without id": (CHAT, with_part({"type": "file", "file": {}}), 400),
+    "file with data": (CHAT, with_part({"type": "file", "file": {"file_data": "x", "filename": "a.png"}}), 400),
+    "file that is not there": (CHAT, with_part({"type": "file", "file": {"file_id": "file-none"}}), 404),
+    "file outside": (CHAT, with_part({"type": "file", "file": {"file_id": "../../etc/passwd"}}), 404),
+    "file id endless": (CHAT, with_part({"type": "file", "file": {"file_id": "x" * 300}}), 400),
+    "too many files": (CHAT, json.dumps(chat_body(*[{"type": "file", "file": {"file_id": "x"}}] * 11)).encode(), 400),
+    "answer with media without ids": (CHAT, messages(USER, {**ASSISTANT, "vitron": {"images": [{}]}}, USER), 400),
+    "answer with neither id nor data": (
+        CHAT,
+        messages(USER, {**ASSISTANT, "vitron": {"images": [{"id": None}]}}, USER),
+        400,
+    ),
+    "answer with broken data": (
+        CHAT,
+        messages(USER, {**ASSISTANT, "vitron": {"images": [{"id": None, "b64_json": "@"}]}}, USER),
+        400,
+    ),
+    "answer with media no list": (CHAT, messages(USER, {**ASSISTANT, "vitron": {"videos": "x"}}, USER), 400),
+    "answer with unknown media": (CHAT, messages(USER, {**ASSISTANT, "vitron": {"images": [{"id": "x"}]}}, USER), 404),
+    "media made by the user": (CHAT, messages({**USER, "vitron": {"images": []}}), 400),
+    "media form unknown": (CHAT, with_fields(vitron={"media": "path"}), 400),
     # Addresses
     "URL by http": (CHAT, with_part("http://example.org/a.png"), 400),
     "URL of a file": (CHAT, with_part({"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}), 400),

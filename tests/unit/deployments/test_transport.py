@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import ray.exceptions
 import torch
+from ray.serve._private.common import DeploymentStatus, ReplicaState
 from ray.serve.exceptions import RayServeException
 
 from deployments.args import AppArgs, port_from_environment
@@ -18,7 +19,7 @@ from deployments.batching import MicroBatcher
 from deployments.colocated import colocated
 from deployments.envelope import EnvelopeError, allow_here, forbid_here, pack, unpack
 from deployments.errors import is_replica_loss
-from deployments.gateway import Gateway
+from deployments.gateway import Gateway, _can_answer
 from deployments.graph import Graph, Handles
 from deployments.local import LocalHandle
 from deployments.messages import ChatCall, Done, Sampling, TextDelta
@@ -125,6 +126,7 @@ def answer(flaky: Flaky) -> list[Any]:
         parts = colocated(args, FakeLoaders(), ("gligen", "seem"))
         handles = Handles(
             image_encoder=parts.image_encoder,
+            video_encoder=parts.video_encoder,
             region_encoder=parts.region_encoder,
             language_model=LocalHandle(flaky),
             specialists=parts.specialists,
@@ -175,6 +177,27 @@ def test_after_the_first_word_a_loss_is_an_error() -> None:
     assert flaky.calls == 1
 
 
+@pytest.mark.parametrize(
+    ("status", "replicas", "ready"),
+    [
+        ("HEALTHY", {"RUNNING": 1}, True),
+        ("UPDATING", {"RUNNING": 1, "STARTING": 1}, True),
+        ("HEALTHY", {}, True),  # asleep
+        ("HEALTHY", {"STOPPING": 1}, True),
+        ("UPSCALING", {"STARTING": 1}, True),  # being woken
+        ("UPDATING", {"STARTING": 1}, False),
+        ("UNHEALTHY", {"STARTING": 1}, False),
+        ("UNHEALTHY", {}, False),
+    ],
+)
+def test_a_part_that_sleeps_or_wakes_can_answer_and_a_lost_one_cannot(
+    status: str, replicas: dict[str, int], ready: bool
+) -> None:
+    assert _can_answer(status, replicas) is ready
+    as_told = {ReplicaState(state): count for state, count in replicas.items()}
+    assert _can_answer(DeploymentStatus(status), as_told) is ready
+
+
 def test_the_port_comes_from_the_environment_and_is_checked() -> None:
     assert port_from_environment({}) is None
     assert port_from_environment({"PORT": "8080"}) == 8080
@@ -186,7 +209,7 @@ def test_the_port_comes_from_the_environment_and_is_checked() -> None:
 def test_a_gateway_of_the_split_graph_refuses_envelopes_in_its_process() -> None:
     data = pickle.dumps(pack(torch.zeros(2), name="image features", source="a", revision="r"))
     handle = LocalHandle(object())
-    Gateway(AppArgs(), handle, handle, handle, {"seem": handle})
+    Gateway(AppArgs(), handle, handle, handle, handle, {"seem": handle})
     try:
         with pytest.raises(EnvelopeError, match="only hold references"):
             pickle.loads(data)

@@ -22,7 +22,6 @@ from vitron.invocation import parse_reply
 from vitron.regions import box_of
 from vitron.types import Clip, Detection, Message, Reply, SpecialistOutput, Track
 
-
 DRAWN = ("image_generation", "video_generation", "image_to_video", "image_editing", "video_editing")
 """Tasks that an oracle reads from pixels."""
 
@@ -102,7 +101,9 @@ def test_right_answers_score_one_everywhere(tmp_path, perfect):
     assert {row.task for row in rows} == set(KINDS) - {"chat"} | {"module", "invocation"}
     # Two decimals cost a box a little, and the oracle may misread a picture now and then.
     # A track as it is spelled has the first box alone, so its tube stands still where the object moves.
-    wrong = {(r.task, r.split, r.metric): r.value for r in rows if r.value < 1 and not r.metric.startswith("viou")}
+    # Distances are best at zero.
+    other = ("viou", "l1", "flicker")
+    wrong = {(r.task, r.split, r.metric): r.value for r in rows if r.value < 1 and not r.metric.startswith(other)}
     inexact = {key: value for key, value in wrong.items() if not key[2].startswith(("mean_iou", "box_iou"))}
     assert all(key[0] in DRAWN and value >= 0.5 for key, value in inexact.items()), inexact
     assert all(value > 0.9 for key, value in wrong.items() if key not in inexact)

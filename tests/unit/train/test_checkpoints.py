@@ -177,3 +177,16 @@ def test_a_manifest_says_how_the_weights_were_made(tmp_path: Path) -> None:
     assert manifest["rates"] == {"head": 1.0, "tail": 0.5} and manifest["workers"] == 1
     settings = {**manifest["settings"], "betas": tuple(manifest["settings"]["betas"])}
     assert Settings(**settings) == SHORT
+
+
+def test_a_chain_of_runs_on_a_remote_file_system_still_finds_what_its_beginning_holds() -> None:
+    start = None
+    for name, recipe in (("one", toy.recipe), ("two", toy.frozen), ("three", toy.frozen)):
+        url = f"memory://chain/{name}"
+        run = run_of(url, dataclasses.replace(SHORT, steps=1), recipe)._replace(start=start)
+        train_here(run, say=lambda line: None)
+        start = url
+    last = open_run("tiny", start)
+    # Its own part, one that the first run trained, and one that only the preset has.
+    places = [last.find(f"{part}.safetensors").parent for part in ("tail", "head", "gligen_vae")]
+    assert places[0] == last.folder and len(set(places)) == 3 and places[2] == ASSETS / "tiny"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -133,6 +135,18 @@ def test_specialists_are_taught_what_they_get_when_they_serve(collate: Collator)
     assert segmented.spatial is not None and segmented.spatial.rows.tolist() == [0]
     assert np.array_equal(segmented.targets.masks[1, 0].numpy() > 0.5, samples[3].target["mask"])
     assert Collator(CONFIG, TOKENIZER)(samples).calls["gligen"].taught is None
+
+
+def test_what_has_no_target_teaches_no_specialist_but_counts_among_the_invocations(collate: Collator) -> None:
+    samples = [build("segment_text", "train", index) for index in range(3)]
+    samples[0] = replace(samples[0], target={})  # as in conversations of one's own
+    calls = collate(samples).calls["seem"]
+    assert calls.rows.tolist() == [1, 2, 0]
+    assert list(calls.texts) == [samples[row].condition_text for row in (1, 2, 0)]
+    assert isinstance(calls.taught, SegmentationBatch)
+    for row in (0, 1):
+        assert np.array_equal(calls.taught.targets.masks[row, 0].numpy() > 0.5, samples[row + 1].target["mask"])
+    assert collate([samples[0]]).calls["seem"].taught is None
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -114,12 +114,16 @@ def test_weights_and_biases_gets_curves_and_goes_on_with_the_same_run(
     assert any("grid" in entry for entry in logged) and len(fake.of("finish")) == 2
 
 
-def test_mlflow_gets_curves_and_goes_on_with_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("url", ["{tmp}", "memory://mlflow"])
+def test_mlflow_gets_curves_and_goes_on_with_the_same_run(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake = Calls("mlflow")
     monkeypatch.setitem(sys.modules, "mlflow", fake)
     for steps in (1, 2):
         settings = dataclasses.replace(EAGER, steps=steps)
-        train_here(run_of(str(tmp_path), settings, drawing)._replace(trackers=("mlflow",)), say=lambda line: None)
+        run = run_of(url.format(tmp=tmp_path), settings, drawing)._replace(trackers=("mlflow",))
+        train_here(run, say=lambda line: None)
     assert fake.of("start_run") == [({"run_name": "toy"},), ({"run_id": "abc"},)]
     assert [named["step"] for values, named in fake.of("log_metrics") if "train/loss" in values] == [1, 2]
     assert [named["artifact_path"] for _, named in fake.of("log_artifact")] == ["samples/1", "samples/2"]

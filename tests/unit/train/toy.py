@@ -139,13 +139,26 @@ def exploding(preset: str) -> Recipe:
     return recipe(preset, "exploding", nan_at=9)
 
 
-class Deep(nn.Module):
-    """Blocks in a list, which strategies that divide a model gather one by one; the second one is frozen."""
+class Nested(nn.Module):
+    """A block with blocks inside, as those of a UNet: its lists are in a list."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.inner = nn.ModuleList([nn.ModuleList([nn.Linear(32, 32)]), nn.ModuleList([nn.Linear(32, 32)])])
+
+    def forward(self, x: Tensor) -> Tensor:
+        for (layer,) in self.inner:
+            x = x + torch.tanh(layer(x))
+        return x
+
+
+class Deep(nn.Module):
+    """Blocks in a list, which strategies that divide a model gather one by one; the second one is frozen."""
+
+    def __init__(self, last: nn.Module | None = None) -> None:
+        super().__init__()
         self.first = nn.Linear(8, 32)
-        self.blocks = nn.ModuleList(nn.Linear(32, 32) for _ in range(3))
+        self.blocks = nn.ModuleList([nn.Linear(32, 32), nn.Linear(32, 32), last or nn.Linear(32, 32)])
         self.blocks[1].requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -161,6 +174,30 @@ def make_deep(build: Build) -> Job:
 
 def deep(preset: str) -> Recipe:
     return replace(recipe(preset, "deep"), make=make_deep)
+
+
+class Occasional(Regression):
+    """Has a part with blocks that only odd micro-batches run."""
+
+    def forward(self, batch: Any) -> dict[str, Tensor]:
+        losses = super().forward(batch)
+        x, y, numbers = batch
+        if self.training and int(numbers[0]) // len(numbers) % 2:
+            losses["extra"] = (self.parts["extra"](x).mean(1, keepdim=True) - y).square().mean()
+        return losses
+
+
+def make_seldom(build: Build) -> Job:
+    made = make(build, Temper(), Deep(Nested()))
+    parts = {**dict(made.objective.parts.items()), "extra": Deep()}
+    objective = Occasional(parts, Temper(), build.settings.seed)
+    return replace(made, objective=objective, occasional=frozenset({"extra"}), new=made.new | {"extra"})
+
+
+def seldom(preset: str) -> Recipe:
+    """Blocks within blocks, and a part that only every other micro-batch runs."""
+    base = recipe(preset, "seldom")
+    return replace(base, make=make_seldom, rates={**base.rates, "extra": 1.0})
 
 
 def frozen(preset: str) -> Recipe:

@@ -8,7 +8,8 @@ feed-forward layer; prediction heads run before the first layer and after each. 
 | object queries    | yes    | yes          | yes     | yes    |
 | text, signal      | yes    | yes          | no      | no     |
 
-Spatial and visual tokens are read afresh from the picture at each layer and only ever looked at. Parameter names are
+Spatial and visual tokens are read afresh from the picture at each layer and only ever looked at; memory tokens are
+visual ones of earlier frames, kept from then. Parameter names are
 those of the published checkpoints; `signal_class`, `visual_class` and `match_bias` are this project's own.
 """
 
@@ -139,6 +140,10 @@ class Decoder(nn.Module):
             if marks is not None
         ]
         looked_at, looked_at_valid = self._looked_at(marked, prompts.rows)
+        if prompts.memory is not None:
+            kept = zip(looked_at, prompts.memory.tokens, strict=True)
+            looked_at = [torch.cat([tokens, older], 1) for tokens, older in kept]
+            looked_at_valid = torch.cat([looked_at_valid, prompts.memory.valid], 1)
         x, place, valid = self._tokens(prompts)
         mask = _self_attention_mask(len(self.query_feat.weight), valid, looked_at_valid)
         predictions = [self._predict(x, features)]
@@ -149,6 +154,12 @@ class Decoder(nn.Module):
             x = self.transformer_ffn_layers[i](x)
             predictions.append(self._predict(x, features))
         return predictions
+
+    def remember(self, features: PixelFeatures, marks: Marks) -> tuple[Tensor, ...]:
+        """Read the tokens that marks on pictures stand for, to be kept as `Prompts.memory`: `[n, K, hidden]` each."""
+        return tuple(
+            self._mark_tokens(level, i, marks, len(marks.rows)) for i, level in enumerate(self._levels(features))
+        )
 
     def _tokens(self, prompts: Prompts) -> tuple[Tensor, Tensor, Tensor]:
         """Object queries and grounding tokens: states, positions, validity, each `[rows, N, ...]`."""

@@ -35,6 +35,18 @@ class Marks(NamedTuple):
     signs: Tensor
 
 
+class Memory(NamedTuple):
+    """What is kept of earlier frames of a clip, for every row.
+
+    Attributes:
+        tokens: at each scale, coarsest first, `[rows, K, hidden]` as `Decoder.remember` gives them.
+        valid: `[rows, K]` bool; the others are padding.
+    """
+
+    tokens: tuple[Tensor, ...]
+    valid: Tensor
+
+
 class Prompts(NamedTuple):
     """All prompts of a batch; see the module docstring for the order of rows.
 
@@ -45,6 +57,7 @@ class Prompts(NamedTuple):
         signal_given: `[rows]` bool.
         spatial: marks on the row's own picture.
         visual: marks on another picture.
+        memory: tokens of earlier frames, where the pictures are frames of a clip.
     """
 
     rows: int
@@ -53,6 +66,7 @@ class Prompts(NamedTuple):
     signal_given: Tensor | None = None
     spatial: Marks | None = None
     visual: Marks | None = None
+    memory: Memory | None = None
 
 
 def marks_of(masks: Sequence[BoolMask], rows: Sequence[int], pictures: Sequence[int], limit: int) -> Marks:

@@ -1,0 +1,77 @@
+"""Artifacts on an S3-compatible server: moto's, where it is installed (`pip install 'moto[server]'`)."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from deployments.jobs.artifacts import Artifacts
+from deployments.jobs.model import StorageUnavailableError
+
+BUCKET = "vitron-test"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    """The address of a running server."""
+    program = shutil.which("moto_server")
+    if program is None:
+        pytest.skip("moto_server is not on the path (pip install 'moto[server]')")
+    port = free_port()
+    server = subprocess.Popen(
+        [program, "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        end = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                assert server.poll() is None and time.monotonic() < end
+                time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def options(endpoint: str) -> dict[str, object]:
+    return {"endpoint_url": endpoint, "key": "x", "secret": "x", "client_kwargs": {"region_name": "eu-central-1"}}
+
+
+def test_artifacts_live_in_a_bucket(endpoint: str) -> None:
+    import s3fs
+
+    s3fs.S3FileSystem(**options(endpoint)).mkdir(BUCKET)
+    artifacts = Artifacts(f"s3://{BUCKET}/somewhere", options(endpoint))
+    artifacts.put("jobs/a/1/video.mp4", b"0123456789")
+    artifacts.put("jobs/a/input/input-0", b"abc")
+    artifacts.put("jobs/ab/1/video.mp4", b"x")
+    assert artifacts.get("jobs/a/1/video.mp4") == b"0123456789"
+    assert artifacts.get("jobs/a/1/video.mp4", 2, 5) == b"234"
+    assert artifacts.get("jobs/none") is None
+    # Another process sees what this one wrote.
+    assert Artifacts(f"s3://{BUCKET}/somewhere", options(endpoint)).get("jobs/a/input/input-0") == b"abc"
+    artifacts.remove("jobs/a")
+    artifacts.remove("jobs/a")
+    assert artifacts.get("jobs/a/1/video.mp4") is None and artifacts.get("jobs/a/input/input-0") is None
+    assert artifacts.get("jobs/ab/1/video.mp4") == b"x"
+
+
+def test_a_server_that_is_not_there_is_a_clear_error() -> None:
+    pytest.importorskip("s3fs")
+    settings = {**options(f"http://127.0.0.1:{free_port()}"), "config_kwargs": {"retries": {"max_attempts": 1}}}
+    with pytest.raises(StorageUnavailableError):
+        Artifacts("s3://nowhere", settings).put("a", b"x")

@@ -1,0 +1,100 @@
+"""Copying from a clip's first frame."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.unit.diffusion import models, video_models
+from vitron.diffusion.losses import noised
+from vitron.diffusion.warp import Copies, Motion, moved, with_copies
+from vitron.specialists.i2vgen import I2VGen
+
+SURE = 20.0
+HEIGHT, WIDTH = 6, 8
+
+
+def first() -> Tensor:
+    return torch.randn(1, 4, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
+
+
+def motion(*shifts: tuple[float, float]) -> Motion:
+    """One frame for each shift (x, y) of the 2x2 square whose corner is at (1, 2)."""
+    shift = torch.zeros(1, 2, len(shifts), HEIGHT, WIDTH)
+    moving = torch.full((1, 1, len(shifts), HEIGHT, WIDTH), -SURE)
+    moving[..., 2:4, 1:3] = SURE
+    for frame, (x, y) in enumerate(shifts):
+        shift[0, 0, frame], shift[0, 1, frame] = x, y
+    return Motion(shift, moving)
+
+
+def test_what_moves_is_seen_where_it_has_gone_and_all_else_where_it_was() -> None:
+    source = first()
+    copies = moved(source, motion((0.0, 0.0), (3.0, 1.0)))
+    torch.testing.assert_close(copies.latents[:, :, 0], source)
+    frame = copies.latents[0, :, 1]
+    torch.testing.assert_close(frame[:, 3:5, 4:6], source[0, :, 2:4, 1:3])
+    torch.testing.assert_close(frame[:, :2], source[0, :, :2])
+
+
+def test_only_what_has_been_left_and_not_covered_again_is_unknown() -> None:
+    known = moved(first(), motion((0.0, 0.0), (3.0, 1.0), (1.0, 0.0))).known[0, 0]
+    torch.testing.assert_close(known[0], torch.ones(HEIGHT, WIDTH))
+    left = torch.ones(HEIGHT, WIDTH)
+    left[2:4, 1:3] = 0.0
+    torch.testing.assert_close(known[1], left)
+    left[2:4, 2] = 1.0  # covered by its left half
+    torch.testing.assert_close(known[2], left)
+
+
+def test_between_positions_what_moves_is_shared_by_both() -> None:
+    source = first()
+    frame = moved(source, motion((2.5, 0.0))).latents[0, :, 0]
+    torch.testing.assert_close(frame[:, 2:4, 4], source[0, :, 2:4, 1:3].mean(dim=-1))
+
+
+def test_what_leaves_the_picture_is_gone() -> None:
+    source = first()
+    copies = moved(source, motion((20.0, 0.0)))
+    torch.testing.assert_close(copies.latents[0, :, 0], source[0])
+    assert copies.known[0, 0, 0, 2:4, 1:3].sum() < 1e-6
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.4, 0.97])
+def test_right_copies_make_the_prediction_of_a_wrong_network_better_the_more_noise_there_is(alpha: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    clean, noise, wrong = (torch.randn(2, 4, 3, 6, 6, generator=generator) for _ in range(3))
+    alpha_B = torch.tensor([alpha, alpha])
+    noisy = noised(clean, noise, alpha_B)
+    signal, sigma = alpha**0.5, (1 - alpha) ** 0.5
+    target = signal * noise - sigma * clean
+    copies = Copies(clean, torch.ones(2, 1, 3, 6, 6))
+    left = (with_copies(noisy, target + wrong, copies, alpha_B) - target) / wrong
+    torch.testing.assert_close(left, torch.full_like(left, 1.0 - sigma), atol=1e-3, rtol=1e-3)
+
+
+def test_what_is_unknown_is_the_networks_own() -> None:
+    noisy, own, latents = (torch.randn(1, 4, 2, 3, 3) for _ in range(3))
+    made = with_copies(noisy, own, Copies(latents, torch.zeros(1, 1, 2, 3, 3)), torch.tensor([0.5]))
+    torch.testing.assert_close(made, own)
+
+
+def test_what_moves_and_where_to_is_learned_from_the_denoising_error() -> None:
+    specialist: I2VGen = video_models.i2vgen()
+    tokens, image = torch.randn(1, 4, models.WIDTH), torch.randn(1, 4, 8, 8)
+    samples, looks = torch.randn(1, 4, 3, 8, 8), torch.zeros(1, models.WIDTH)
+    made, found = specialist.denoiser.predict(samples, torch.tensor([900]), tokens, image, looks, torch.tensor([8.0]))
+    assert found is not None
+    assert found.shift.shape == (1, 2, 3, 8, 8)
+    made.square().mean().backward()
+    gradient = specialist.denoiser.unet.conv_out.weight.grad
+    assert gradient is not None
+    assert all(gradient[channel].any() for channel in range(7))
+
+
+def test_copies_are_for_v_prediction() -> None:
+    config = video_models.i2vgen_config()
+    config.scheduler["prediction_type"] = "epsilon"
+    with pytest.raises(ValueError, match="prediction_type: got 'epsilon'"):
+        I2VGen.from_config(config, signal_width=models.SIGNAL_WIDTH, tokenizer=models.tokenizer())

@@ -1,0 +1,96 @@
+"""Copying from a clip's first frame: what a frame shows is often there already, only elsewhere.
+
+A network that denoises an animated picture has to draw every object anew in every frame. One that also says which
+positions of the first frame move, and where to, need only draw what is uncovered (compare the flow-and-occlusion
+generators of Siarohin et al. 2019, "First Order Motion Model", §3.2).
+
+Shapes: B rows, C latent channels, F frames, h and w latent size.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+SHIFT_SCALE = 4.0
+"""Latent positions for a network output of 1."""
+EMPTY = 1e-3
+"""What less than this much moves to shows what was there."""
+
+
+class Motion(NamedTuple):
+    """What becomes of the positions of the first frame.
+
+    Attributes:
+        shift: [B, 2, F, h, w], how far each has moved in each frame (x, y), in latent positions.
+        moving: [B, 1, F, h, w], logits of whether it moves.
+    """
+
+    shift: Tensor
+    moving: Tensor
+
+
+class Copies(NamedTuple):
+    """Frames made of the first one.
+
+    Attributes:
+        latents: [B, C, F, h, w].
+        known: [B, 1, F, h, w], 0 where something has left its place and nothing has come: that has to be drawn.
+    """
+
+    latents: Tensor
+    known: Tensor
+
+
+def moved(first_BChw: Tensor, motion: Motion) -> Copies:
+    """Return the frames that the first one becomes: what moves lies in front of what doesn't."""
+    frames, (height, width) = motion.shift.shape[2], first_BChw.shape[2:]
+    rows = first_BChw.float().repeat_interleave(frames, dim=0)
+    share = motion.moving.float().sigmoid().transpose(1, 2).flatten(0, 1)
+    shift = motion.shift.float().transpose(1, 2).flatten(0, 1)
+    carried = torch.cat([rows * share, share], dim=1)
+    landed = _splat(carried, shift).view(len(rows), -1, height, width)
+    weight = landed[:, -1:]
+    cover = weight.clamp(max=1.0)
+    latents = cover * landed[:, :-1] / weight.clamp(min=EMPTY) + (1.0 - cover) * rows
+    known = cover + (1.0 - cover) * (1.0 - share)
+    return Copies(*(each.unflatten(0, (-1, frames)).transpose(1, 2) for each in (latents, known)))
+
+
+def _splat(values_NChw: Tensor, shift_N2hw: Tensor) -> Tensor:
+    """Add every position's values to the four positions that it lands between, [N, C, h * w]."""
+    height, width = values_NChw.shape[2:]
+    xs = torch.arange(width, device=shift_N2hw.device) + shift_N2hw[:, 0]
+    ys = torch.arange(height, device=shift_N2hw.device)[:, None] + shift_N2hw[:, 1]
+    left, top = xs.detach().floor(), ys.detach().floor()
+    made = values_NChw.new_zeros(*values_NChw.shape[:2], height * width)
+    for dx in (0, 1):
+        for dy in (0, 1):
+            column, row = left + dx, top + dy
+            weight = (1.0 - (xs - column).abs()) * (1.0 - (ys - row).abs())
+            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+            index = (row.clamp(0, height - 1) * width + column.clamp(0, width - 1)).long()
+            spread = values_NChw * (weight * inside)[:, None]
+            made = made.scatter_add(2, index.flatten(1)[:, None].expand(-1, spread.shape[1], -1), spread.flatten(2))
+    return made
+
+
+def with_copies(noisy_BCFhw: Tensor, predicted_BCFhw: Tensor, copies: Copies, alpha_B: Tensor) -> Tensor:
+    """Return a v-prediction whose clean latents are partly copies.
+
+    The copies' part is what is known of them where all is noise, and goes to 0 with the noise: then the noisy latents
+    themselves say best what is to be seen.
+
+    Args:
+        noisy_BCFhw: What was denoised, sqrt(alpha) * clean + sqrt(1 - alpha) * noise.
+        predicted_BCFhw: The network's own v.
+        copies: Clean latents that were found in the first frame.
+        alpha_B: Noise levels.
+    """
+    shape = (-1, 1, 1, 1, 1)
+    signal, sigma = alpha_B.sqrt().view(shape), (1.0 - alpha_B).sqrt().view(shape)
+    clean = signal * noisy_BCFhw - sigma * predicted_BCFhw
+    # The clean latents are in v with a factor of -1 / sigma; the part of the copies is sigma * known.
+    return predicted_BCFhw + copies.known * (clean - copies.latents)

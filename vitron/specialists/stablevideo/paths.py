@@ -1,0 +1,48 @@
+"""How something new moves through a clip, read from the words of the instruction."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import numpy.typing as npt
+
+from vitron.types import Box
+
+Floats = npt.NDArray[np.float32]
+_WAYS: dict[str, tuple[int, int]] = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
+_STEADY = {"top": "up", "upward": "up", "upwards": "up", "bottom": "down", "downward": "down", "downwards": "down"}
+_VERBS = "move|slide|go|goe|fly|flie|run|walk|float|drift|leave|come"
+_MOVING = re.compile(rf"\b({_VERBS})(s|ing)?\b")
+TRAVEL = 0.35
+"""How far it goes, as a part of the picture's side, where there is room."""
+EDGE = 0.03
+"""It stays this far inside the picture."""
+
+
+def shifts_of(instruction: str, box: Box, frames: int) -> Floats:
+    """Return how far what begins in `box` is from there in each of its frames, [T, 2] as parts of width and height.
+
+    It rests unless the words after a verb of motion name a direction ("that moves to the left", "moves up and right").
+    """
+    x, y = direction(instruction)
+    reach = np.array([_room(x, box[0], box[2]), _room(y, box[1], box[3])], np.float32)
+    moving = reach[[x != 0, y != 0]]
+    travel = float(min(TRAVEL, moving.min())) if len(moving) else 0.0
+    way = np.array([x, y], np.float32) * max(travel, 0.0)
+    return np.linspace(0.0, 1.0, frames, dtype=np.float32)[:, None] * way
+
+
+def direction(instruction: str) -> tuple[int, int]:
+    """Return the direction of motion (x, y) that an instruction names, each -1, 0 or 1; (0, 0): none."""
+    found = _MOVING.search(instruction.lower())
+    if found is None:
+        return 0, 0
+    words = re.findall(r"[a-z]+", instruction.lower()[found.end() :])
+    ways = [_WAYS[name] for word in words if (name := _STEADY.get(word, word)) in _WAYS]
+    x, y = (next((way[axis] for way in ways if way[axis]), 0) for axis in (0, 1))
+    return x, y
+
+
+def _room(way: int, low: float, high: float) -> float:
+    return (low if way < 0 else 1.0 - high) - EDGE
