@@ -38,6 +38,7 @@ from vitron.specialists.gligen_edit_pixels import (
     Pixels,
     carry,
     fill,
+    fill_ground,
     inner_weight,
     main_color,
     match,
@@ -125,7 +126,7 @@ class GligenEdit(Gligen):
         options = self._options(given)
         areas = find_areas(edit, image, self.seem)
         source = image.astype(np.float32)
-        behind = fill(source, areas.paint if edit.ground else areas.gone)
+        behind = fill(source, areas.paint) if edit.ground else fill_ground(source, areas.gone)
         if edit.moved is not None:
             source, areas = _carried(source, behind, edit.moved, areas)
             behind = source

@@ -15,6 +15,8 @@ from vitron.types import BoolMask, Image
 Pixels = npt.NDArray[np.float32]
 GAINS = (0.67, 1.5)
 """Least and most contrast of a texture under its new colour, against the old: on black there hardly is any."""
+AROUND = 0.08
+"""Width of a hole's surroundings, as a part of the picture's side."""
 DRIFT = 24.0
 """Most channel values by which a painted area is brought nearer to what is around it."""
 ASIDE = 60.0
@@ -91,6 +93,20 @@ def fill(pixels: Pixels, hole: BoolMask) -> Pixels:
     colours = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
     known = torch.from_numpy(~hole)[None, None].float()
     filled = _pull(colours * known, known)[0].permute(1, 2, 0).numpy()
+    return np.where(hole[..., None], filled, pixels).astype(np.float32)
+
+
+def fill_ground(pixels: Pixels, hole: BoolMask) -> Pixels:
+    """Return the picture with a hole filled from what most of its surroundings are.
+
+    What stands beside the hole and is no ground does not run into it.
+    """
+    reach = max(round(AROUND * min(hole.shape)), 2)
+    ring = grow(hole, reach) & ~hole
+    if not ring.any():
+        return fill(pixels, hole)
+    unlike = np.abs(pixels - np.median(pixels[ring], axis=0)).max(axis=2) > ASIDE / 2
+    filled = fill(pixels, hole | (unlike & grow(ring, reach)))
     return np.where(hole[..., None], filled, pixels).astype(np.float32)
 
 

@@ -111,8 +111,9 @@ def read_edit(request: SpecialistRequest, *, exact: bool) -> Edit:
     whole = next((region for region in request.regions if is_ground(region) and is_full(region)), None)
     if whole is not None:
         others = [region for region in request.regions if region is not whole and not is_ground(region)]
+        named = ", ".join(region.label for region in others if region.label)
         return Edit(
-            text=whole.label,
+            text=f"{named} on a {whole.label}" if named else f"a {whole.label}",
             stays=tuple(prompt(region.box, request.drawn) for region in others),
             painted=tuple(region for region in others if region.label),
             ground=True,

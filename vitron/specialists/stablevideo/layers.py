@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vitron.specialists.gligen_edit_pixels import fill
+from vitron.specialists.gligen_edit_pixels import fill_ground
 
 Floats = npt.NDArray[np.float32]
 ROUNDS = 6
@@ -73,7 +73,7 @@ class Lattice:
 
     def filled(self) -> Lattice:
         """Return it with what nobody saw filled from around it."""
-        return replace(self, values=fill(self.values, self.weight < UNSEEN))
+        return replace(self, values=fill_ground(self.values, self.weight < UNSEEN))
 
     def look_up(self, uv: Floats) -> Floats:
         """Return the values [..., C] at atlas places [..., 2]; the border goes on beyond the border."""
