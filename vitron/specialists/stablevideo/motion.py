@@ -19,6 +19,8 @@ MISSING = 0.6
 """Price of a pixel that the object should cover and does not: it may be hidden, or the shift is wrong."""
 CLIPPED = 0.03
 """Differences of colour above this say nothing about the camera: something else moves there."""
+CHANGED, PANNED = 0.02, 0.12
+"""A camera that moves changes at least this part of a picture by this much; objects alone change less."""
 BETTER = 0.8
 """A camera motion must explain a frame this much better than rest."""
 LEVELS, WINDOW, ROUNDS = 3, 7, 3
@@ -81,6 +83,8 @@ def camera_shifts(frames: Floats, masks: Masks) -> Floats:
 
 
 def _camera_step(before: Floats, after: Floats, shown: npt.NDArray[np.bool_]) -> Floats:
+    if not shown.any() or (np.abs(after - before) > CHANGED)[shown].mean() < PANNED:
+        return np.zeros(2, np.float32)
     candidates = [(0, 0), *_peaks(before, after)]
     costs = [_difference(before, after, shown, step) for step in candidates]
     best = int(np.argmin(costs))

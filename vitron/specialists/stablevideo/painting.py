@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,8 @@ from vitron.specialists.gligen_edit_request import BACKGROUND, FULL
 from vitron.types import BoolMask, Box, Clip, DrawnRegion, Grounding, Image
 
 Masks = npt.NDArray[np.bool_]
+ERASE, ERASE_STRENGTH = "remove", 0.4
+"""The instruction of erasing, and how far the filling is painted over."""
 CHANGED, CLEAR = 14.0, 0.4
 """What was painted differs by at least this many channel values, and by this part of what most of it differs by."""
 LEAST_PAINTED = 0.1
@@ -66,8 +68,13 @@ class Painter:
         return self.editor.run(asked, on_progress=report, cancelled=self.cancelled).images[0]
 
     def erase(self, frame: Image, area: BoolMask) -> Image:
-        """Return a frame with an area painted as what is around it."""
-        return self.paint(frame, [Grounding(box=box_of(area), label=BACKGROUND)], area)
+        """Return a frame with an area, filled roughly already, painted as what is around it.
+
+        Without the signal: that tells of objects, and here is to be none.
+        """
+        silent = replace(self.request, signal=None, instruction=ERASE)
+        eraser = replace(self, request=silent, options={"strength": ERASE_STRENGTH, **self.options})
+        return eraser.paint(frame, [Grounding(box=box_of(area), label=BACKGROUND)], area)
 
     def ground(self, frame: Image, label: str, stays: Sequence[tuple[str, BoolMask]]) -> Image:
         """Return a frame with another background; each object that stays has a label and a mask."""
