@@ -34,6 +34,8 @@ SOFT = 0.03
 """Width of an object's soft edge, as a part of the frame's side."""
 MAX_BAKED = 16
 """Frames that an atlas is averaged from."""
+HIDDEN = 0.9
+"""How sure the atlas must be that an object covers a place."""
 KNOWN = 0.02
 """Least weight of a place in an atlas that some frame has shown."""
 
@@ -74,7 +76,9 @@ def background_of(footage: Footage, painter: Painter) -> Lattice:
     frames, masks, layers = footage.frames, footage.masks, footage.layers
     holes = np.stack([grow(mask, footage.margin) for mask in masks])
     at = footage.baked
-    shown, free = frames[at].astype(np.float32), (~holes[at]).astype(np.float32)
+    # Who is in front of the object is no background either, though it is seen where the object is.
+    free = (~(holes | hidden_parts(footage)))[at].astype(np.float32)
+    shown = frames[at].astype(np.float32)
     atlas, weight = robust_bake(shown, free, layers.background[at])
     unknown = holes & np.stack([atlas.known(uv) < KNOWN for uv in layers.background])
     if not unknown.any():
@@ -86,6 +90,19 @@ def background_of(footage: Footage, painter: Painter) -> Lattice:
     again = np.concatenate([shown, painted[None]])
     more = np.concatenate([weight, unknown[key].astype(np.float32)[None]])
     return bake(again, more, np.concatenate([layers.background[at], layers.background[key][None]])).filled()
+
+
+def hidden_parts(footage: Footage) -> Masks:
+    """Return where the foreground is hidden, [T, H, W]: its atlas says it is there, and its mask that it isn't."""
+    masks, mapping = footage.masks, footage.layers.foreground
+    key = keyframes(masks, 1)[0]
+    everywhere = np.ones(masks.shape[1:], np.float32)
+    shape = bake(masks[key][None, ..., None].astype(np.float32), everywhere[None], mapping[key][None])
+    hidden = np.zeros_like(masks)
+    for frame in np.flatnonzero(masks.any(axis=(1, 2))):
+        covered = shape.look_up(mapping[frame])[..., 0] * shape.known(mapping[frame])
+        hidden[frame] = (covered > HIDDEN) & ~grow(masks[frame], 1)
+    return hidden
 
 
 def _revealed(footage: Footage, atlas: Lattice, frame: int, hole: npt.NDArray[np.bool_]) -> Floats:
@@ -131,15 +148,11 @@ def replace(footage: Footage, painter: Painter, label: str) -> Frames:
     box = box_of(masks[key])
     painted = painter.paint(frames[key], [Grounding(box=box, label=label)])
     shape = painter.cut_out(plain[key], painted, box)
-    everywhere = np.ones_like(masks[key], np.float32)
-    old = bake(masks[key][None, ..., None].astype(np.float32), everywhere[None], layers.foreground[key][None])
     sprite = Sprite.of(painted.astype(np.float32), shape, layers.foreground[key])
-    out = plain.copy()
+    out, hidden = plain.copy(), hidden_parts(footage)
     for frame in np.flatnonzero(masks.any(axis=(1, 2))):
         uv = layers.foreground[frame]
-        covered = old.look_up(uv)[..., 0] * old.known(uv)
-        hidden = (covered > 0.9) & ~grow(masks[frame], 1)
-        out[frame] = sprite.over(plain[frame], uv, hidden)
+        out[frame] = sprite.over(plain[frame], uv, hidden[frame])
     return out
 
 
