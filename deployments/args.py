@@ -154,7 +154,7 @@ class AppArgs(StrictModel):
     model_name: str | None = None
     """Id on the API; None: `vitron-<preset>`, or the preset's own name if it begins so."""
     specialists: tuple[str, ...] | None = None
-    """Names of the specialists to serve (`vitron.routing.NAMES`); None: every one that there is."""
+    """Names of the specialists to serve (`vitron.routing.NAMES`); None: every one that the weights hold."""
     placement: Literal["split", "colocated"] = "split"
     """One deployment for each part, or all parts inside the gateway's replicas."""
     message: Literal["hybrid", "text", "signal"] = "hybrid"

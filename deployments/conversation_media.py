@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from deployments.args import Limits
 from deployments.errors import ApiError
-from deployments.media_files import MediaFiles, StoredMedium
+from deployments.media_files import MediaSource, StoredMedium
 from deployments.media_reader import NamedClip, PictureReader, VideoReader
 from deployments.schema_parts import FilePart, ImagePart, ProducedMedium, RegionField, VideoPart
 from vitron.types import Image
@@ -34,7 +34,7 @@ class TurnMedia(NamedTuple):
 class MediaReader:
     """Reads what a conversation shows."""
 
-    def __init__(self, pictures: PictureReader, videos: VideoReader, files: MediaFiles, limits: Limits) -> None:
+    def __init__(self, pictures: PictureReader, videos: VideoReader, files: MediaSource, limits: Limits) -> None:
         """Keep the readers."""
         self._pictures, self._videos, self._files, self._limits = pictures, videos, files, limits
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from torch import Tensor
 
 from deployments.args import AppArgs
-from vitron.routing import NAMES
+from vitron.presets import preset
 from vitron.specialists.base import Option, Specialist, SpecialistRequest
-from vitron.specialists.table import LOADERS
+from vitron.specialists.table import loadable
 from vitron.types import Invocation, Message, MessageMode
+from vitron.weights import open_weights
 
 if TYPE_CHECKING:
     from vitron.encoders.image import ImageEncoder
@@ -24,12 +25,12 @@ Handle = Any
 
 
 def served_specialists(args: AppArgs) -> tuple[str, ...]:
-    """Return the names of the specialists to serve: those of the arguments, or all that can be loaded.
+    """Return the names of the specialists to serve: those of the arguments, or all that the weights hold.
 
     Raises:
         ValueError: the arguments name one that there is not, or one twice.
     """
-    known = tuple(name for name in NAMES if name in LOADERS)
+    known = loadable(preset(args.preset), open_weights(args.preset, args.weights))
     if args.specialists is None:
         return known
     if not set(args.specialists) <= set(known) or len(set(args.specialists)) < len(args.specialists):

@@ -116,7 +116,10 @@ def transparent_area(data: bytes, limits: ImageLimits | None = None) -> npt.NDAr
     picture = open_picture(data, limits or ImageLimits())
     if not picture.has_transparency_data:
         raise MediaError(400, "mask_opaque", "mask: expected a PNG with transparent pixels where to edit; it has none")
-    alpha = np.asarray(ImageOps.exif_transpose(picture).convert("RGBA"))[..., 3]
+    try:
+        alpha = np.asarray(ImageOps.exif_transpose(picture).convert("RGBA"))[..., 3]
+    except _BROKEN as error:
+        raise MediaError(400, "image_broken", f"mask: cannot be decoded ({error})") from error
     return alpha == 0
 
 

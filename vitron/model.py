@@ -25,7 +25,7 @@ from vitron.prompt import carry_produced, seen_frames
 from vitron.regions import to_mask
 from vitron.routing import RoutingError, route
 from vitron.specialists.base import Option, Specialist, SpecialistError, SpecialistRequest
-from vitron.specialists.table import LOADERS, load_specialist
+from vitron.specialists.table import load_specialist, loadable
 from vitron.types import Clip, DrawnRegion, Image, Message, MessageMode, Reply, SpecialistOutput
 from vitron.weights import open_weights
 
@@ -64,14 +64,14 @@ class Vitron:
 
     @classmethod
     def from_preset(cls, name: str = "tiny", weights: str | Path | None = None) -> Vitron:
-        """Load every part of a preset; `weights` is a folder, None the embedded ones."""
+        """Load every part of a preset that the weights hold; `weights` is a folder, None the embedded ones."""
         config, folder = preset(name), open_weights(name, weights)
         return cls(
             config=config,
             image_encoder=load_image_encoder(config, folder),
             region_encoder=load_region_encoder(config, folder),
             language=load_language(config, folder),
-            specialists={name: load_specialist(name, config, folder) for name in LOADERS},
+            specialists={each: load_specialist(each, config, folder) for each in loadable(config, folder)},
         )
 
     def reply(

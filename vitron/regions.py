@@ -18,7 +18,7 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw
 
 from vitron.media import ImageLimits, encode_gray_png, open_picture
-from vitron.types import BoolMask, Box, DrawnRegion, Point, check_box
+from vitron.types import BoolMask, Box, DrawnRegion, Point, box_around, check_box
 
 POINT_RADIUS = 0.02
 """Radius of the disc around a click, as a part of the picture's shorter side."""
@@ -196,16 +196,10 @@ def _winding(points: npt.NDArray[np.float64], height: int, width: int) -> npt.ND
 
 def box_of(mask: BoolMask) -> Box:
     """Return the tight box of `mask` (outer pixel edges over the size); ValueError if empty."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not rows.size:
+    box = box_around(mask)
+    if box is None:
         raise ValueError("mask: got an empty mask, expected at least one set pixel")
-    height, width = mask.shape
-    return (
-        int(columns[0]) / width,
-        int(rows[0]) / height,
-        (int(columns[-1]) + 1) / width,
-        (int(rows[-1]) + 1) / height,
-    )
+    return box
 
 
 def mask_to_rle(mask: BoolMask) -> Rle:

@@ -167,7 +167,7 @@ class Track:
     @property
     def boxes(self) -> tuple[Box | None, ...]:
         """The box around each mask; None where the object is not seen."""
-        return tuple(_box_around(mask) for mask in self.masks)
+        return tuple(box_around(mask) for mask in self.masks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,14 +208,15 @@ def check_box(box: Box) -> Box:
     return box
 
 
-def _box_around(mask: BoolMask) -> Box | None:
+def box_around(mask: BoolMask) -> Box | None:
+    """Return the tight box of `mask` (outer pixel edges over the size); None if it is empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
+    if not rows.size:
         return None
     height, width = mask.shape
     return (
-        float(columns[0] / width),
-        float(rows[0] / height),
-        float((columns[-1] + 1) / width),
-        float((rows[-1] + 1) / height),
+        int(columns[0]) / width,
+        int(rows[0]) / height,
+        (int(columns[-1]) + 1) / width,
+        (int(rows[-1]) + 1) / height,
     )

@@ -1,28 +1,31 @@
 """The database of jobs and files: SQLite or PostgreSQL, its tables, its clock, and its errors in our words.
 
-Every write is one short transaction. SQLite runs in write-ahead mode and syncs each commit, so what was accepted
-survives the loss of power; several processes of one machine may share the file.
+Rows are numbered in the order of their arrival: clocks are too coarse for that. Every write is one short transaction.
+SQLite runs in write-ahead mode and syncs each commit, so what was accepted survives the loss of power; several
+processes of one machine may share the file.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine, make_url
+from sqlalchemy.engine import Connection, Engine, RowMapping, make_url
 
 from deployments.jobs.model import StorageFullError, StorageUnavailableError
 
 metadata = sa.MetaData()
 _JSON = sa.JSON(none_as_null=True)
+_NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # only this type counts up by itself there
 JOBS = sa.Table(
     "jobs",
     metadata,
-    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("number", _NUMBER, primary_key=True),
+    sa.Column("id", sa.String(64), nullable=False, unique=True),
     sa.Column("owner", sa.String(128), nullable=False),
     sa.Column("kind", sa.String(16), nullable=False),
     sa.Column("state", sa.String(16), nullable=False),
@@ -43,12 +46,13 @@ JOBS = sa.Table(
     sa.Column("deleted_at", sa.Double),
     sa.UniqueConstraint("owner", "idempotency_key", name="jobs_idempotency"),
     sa.Index("jobs_queue", "state", "available_at"),
-    sa.Index("jobs_of_owner", "owner", "created_at", "id"),
+    sa.Index("jobs_of_owner", "owner", "number"),
 )
 FILES = sa.Table(
     "files",
     metadata,
-    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("number", _NUMBER, primary_key=True),
+    sa.Column("id", sa.String(64), nullable=False, unique=True),
     sa.Column("owner", sa.String(128), nullable=False),
     sa.Column("name", sa.String(255), nullable=False),
     sa.Column("mime", sa.String(64), nullable=False),
@@ -56,7 +60,7 @@ FILES = sa.Table(
     sa.Column("purpose", sa.String(32), nullable=False),
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("expires_at", sa.Double),
-    sa.Index("files_of_owner", "owner", "created_at", "id"),
+    sa.Index("files_of_owner", "owner", "number"),
 )
 _CLOCKS = {
     "sqlite": "(julianday('now') - 2440587.5) * 86400.0",
@@ -163,6 +167,47 @@ class Database:
             raise StorageUnavailableError("the job database cannot be reached") from error
         except OSError as error:
             raise from_os(error) from error
+
+
+class Rows(NamedTuple):
+    """Some rows of an owner, and whether there are more behind them."""
+
+    rows: Sequence[RowMapping]
+    has_more: bool
+
+
+def page(
+    connection: Connection,
+    table: sa.Table,
+    owner: str,
+    seen: sa.ColumnElement[bool],
+    *,
+    after: str | None,
+    limit: int,
+    newest_first: bool,
+) -> Rows:
+    """Return rows in the order of their arrival.
+
+    Args:
+        connection: of a transaction.
+        table: `JOBS` or `FILES`.
+        owner: whose.
+        seen: which of them.
+        after: id of a row of this owner; those behind it are returned. None: from the first on.
+        limit: how many at most.
+        newest_first: the last to arrive comes first.
+    """
+    number = table.c.number
+    asked = sa.select(table).where(table.c.owner == owner, seen)
+    if after is not None:
+        mark = sa.select(number).where(table.c.owner == owner, table.c.id == after)
+        place = connection.execute(mark).scalar_one_or_none()
+        if place is None:
+            return Rows([], False)
+        asked = asked.where(number < place if newest_first else number > place)
+    asked = asked.order_by(number.desc() if newest_first else number).limit(limit + 1)
+    rows = connection.execute(asked).mappings().all()
+    return Rows(rows[:limit], len(rows) > limit)
 
 
 def from_os(error: OSError) -> StorageFullError | StorageUnavailableError:

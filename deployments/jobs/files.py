@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import RowMapping
 
 from deployments.jobs.artifacts import Artifacts
-from deployments.jobs.database import FILES, Database
+from deployments.jobs.database import FILES, Database, page
+from deployments.jobs.model import StorageError
 
 _F = FILES.c
 MAX_NAME_CHARS = 255
@@ -78,7 +79,7 @@ class FileStore:
         try:
             with self._db.write() as connection:
                 row = connection.execute(sa.insert(FILES).values(values).returning(FILES)).mappings().one()
-        except Exception:
+        except StorageError:
             self._artifacts.remove(key)
             raise
         return _file(row)
@@ -97,20 +98,12 @@ class FileStore:
         return None if found is None or data is None else (found, data)
 
     def list(self, owner: str, *, after: str | None = None, limit: int = 100, newest_first: bool = True) -> FilePage:
-        """Return files of this owner by time of creation, those behind the file `after` if it is given."""
-        key = sa.tuple_(_F.created_at, _F.id)
-        asked = sa.select(FILES).where(self._seen(owner))
+        """Return files of this owner in the order of their arrival, those behind the file `after` if it is given."""
         with self._db.read() as connection:
-            if after is not None:
-                place = sa.select(_F.created_at, _F.id).where(_F.owner == owner, _F.id == after)
-                row = connection.execute(place).one_or_none()
-                if row is None:
-                    return FilePage([], False)
-                mark = sa.tuple_(sa.literal(row[0]), sa.literal(row[1]))
-                asked = asked.where(key < mark if newest_first else key > mark)
-            order = (_F.created_at.desc(), _F.id.desc()) if newest_first else (_F.created_at, _F.id)
-            rows = connection.execute(asked.order_by(*order).limit(limit + 1)).mappings().all()
-        return FilePage([_file(row) for row in rows[:limit]], len(rows) > limit)
+            found = page(
+                connection, FILES, owner, self._seen(owner), after=after, limit=limit, newest_first=newest_first
+            )
+        return FilePage([_file(row) for row in found.rows], found.has_more)
 
     def count(self, owner: str) -> int:
         """Return how many files an owner has."""
@@ -138,4 +131,4 @@ class FileStore:
 
 
 def _file(row: RowMapping) -> StoredFile:
-    return StoredFile(**row)
+    return StoredFile(**{field.name: row[field.name] for field in fields(StoredFile)})

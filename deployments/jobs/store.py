@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from deployments.jobs.database import JOBS, Database
+from deployments.jobs.database import JOBS, Database, page
 from deployments.jobs.model import (
     IdempotencyError,
     Job,
@@ -115,20 +115,12 @@ class JobStore:
         return None if row is None else _job(row)
 
     def list(self, owner: str, *, after: str | None = None, limit: int = 20, newest_first: bool = True) -> Page:
-        """Return jobs of this owner by time of creation, those behind the job `after` if it is given."""
-        key = sa.tuple_(_J.created_at, _J.id)
-        asked = sa.select(JOBS).where(self._seen(owner))
+        """Return jobs of this owner in the order of their arrival, those behind the job `after` if it is given."""
         with self._db.read() as connection:
-            if after is not None:
-                place = sa.select(_J.created_at, _J.id).where(_J.owner == owner, _J.id == after)
-                row = connection.execute(place).one_or_none()
-                if row is None:
-                    return Page([], False)
-                mark = sa.tuple_(sa.literal(row[0]), sa.literal(row[1]))
-                asked = asked.where(key < mark if newest_first else key > mark)
-            order = (_J.created_at.desc(), _J.id.desc()) if newest_first else (_J.created_at, _J.id)
-            rows = connection.execute(asked.order_by(*order).limit(limit + 1)).mappings().all()
-        return Page([_job(row) for row in rows[:limit]], len(rows) > limit)
+            found = page(
+                connection, JOBS, owner, self._seen(owner), after=after, limit=limit, newest_first=newest_first
+            )
+        return Page([_job(row) for row in found.rows], found.has_more)
 
     def _seen(self, owner: str) -> sa.ColumnElement[bool]:
         alive = sa.or_(_J.expires_at.is_(None), _J.expires_at > self._db.now)
@@ -158,11 +150,10 @@ class JobStore:
         now = self._db.now
         lost = sa.and_(_J.state == JobState.IN_PROGRESS.value, _J.lease_until < now)
         waits = sa.and_(_J.state == JobState.QUEUED.value, _J.available_at <= now)
-        oldest = _J.created_at
         with self._db.write() as connection:
             self._give_up(connection, lost)
             # PostgreSQL's workers pass over a row that another one is taking; SQLite has one writer at a time.
-            chosen = sa.select(_J.id).where(sa.or_(waits, lost)).order_by(oldest, _J.id).limit(1)
+            chosen = sa.select(_J.id).where(sa.or_(waits, lost)).order_by(_J.number).limit(1)
             chosen = chosen.with_for_update(skip_locked=True)
             row = (
                 connection.execute(

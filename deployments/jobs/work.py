@@ -120,14 +120,11 @@ class Worker:
 
 
 class _Inputs:
-    """The media that a job came with, as `MediaFiles`: kept with the job, so nobody can take them away."""
+    """The media that a job came with, as `MediaSource`: kept with the job, so nobody can take them away."""
 
     def __init__(self, artifacts: Artifacts, inputs: Mapping[str, Mapping[str, Any]]) -> None:
         self._artifacts = artifacts
         self._inputs = inputs
-
-    async def save(self, owner: str, data: bytes, mime: str, name: str) -> str:
-        raise NotImplementedError("a job's inputs are fixed")
 
     async def read(self, owner: str, file_id: str) -> StoredMedium | None:
         known = self._inputs.get(file_id)

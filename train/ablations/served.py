@@ -11,14 +11,9 @@ from train.evaluation.cases import share
 from train.evaluation.items import KINDS, SPECIALIST_TASKS, expected_invocation, items
 from train.evaluation.predict import Assistant, predict
 from train.evaluation.score import cases, scores
-from vitron.encoders.image import load_image_encoder
-from vitron.encoders.region import load_region_encoder
-from vitron.language import load_language
 from vitron.model import Vitron
-from vitron.presets import preset
 from vitron.routing import specialist_of
-from vitron.specialists.base import Specialist
-from vitron.specialists.table import LOADERS, load_specialist
+from vitron.specialists.table import LOADERS
 from vitron.types import MessageMode
 from vitron.weights import Weights
 
@@ -29,20 +24,10 @@ SPLIT = "test"
 
 def open_assistant(name: str, weights: Weights, say: Say) -> Vitron:
     """Load the assistant with those specialists that the weights hold; the others are named to `say`."""
-    config = preset(name)
-    found: dict[str, Specialist] = {}
-    for specialist in LOADERS:
-        try:
-            found[specialist] = load_specialist(specialist, config, weights)
-        except FileNotFoundError as lacking:
-            say(f"{specialist} is left out: {lacking}")
-    return Vitron(
-        config=config,
-        image_encoder=load_image_encoder(config, weights),
-        region_encoder=load_region_encoder(config, weights),
-        language=load_language(config, weights),
-        specialists=found,
-    )
+    assistant = Vitron.from_preset(name, weights.folder)
+    for specialist in sorted(LOADERS.keys() - assistant.specialists.keys()):
+        say(f"{specialist} is left out: the weights lack a part of it")
+    return assistant
 
 
 def executable(assistant: Vitron, wanted: Sequence[str] = ()) -> list[str]:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import base64
 import functools
-import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from train.data.shapes import oracle
-from train.data.shapes.scene import COLORS, SHAPES, SIZES
+from train.data.shapes.captions import VOCABULARY, names_exactly
 from train.evaluation.cases import Case, Score, Scores, share
 from train.evaluation.items import WRITTEN_TASKS, Item, expected_invocation
 from train.evaluation.predict import Record
@@ -26,8 +24,6 @@ from vitron.evaluation.table import Row
 from vitron.media import decode_image
 from vitron.types import Module
 
-VOCABULARY = {"size": tuple(SIZES), "color": tuple(COLORS), "shape": SHAPES}
-_NAMED = re.compile(rf"({'|'.join(SIZES)}) ({'|'.join(COLORS)}) ({'|'.join(SHAPES)})")
 _BY_KIND = ("vqa", "region_vqa", "rec", "video_qa", "image_editing", "video_editing")
 _PROMPTS = {
     "segment_text": "text",
@@ -173,9 +169,7 @@ def _region_caption(found: Sequence[Case]) -> Scores:
 
 def _caption(found: Sequence[Case]) -> Scores:
     """Score whether exactly the objects of the picture are named, each with size, colour and shape."""
-    named = [Counter(_NAMED.findall(case.record.text)) for case in found]
-    wanted = [Counter((o["size"], o["color"], o["shape"]) for o in case.sample.target["required"]) for case in found]
-    return {"all_objects": share([a == b for a, b in zip(named, wanted, strict=True)])}
+    return {"all_objects": share([names_exactly(c.record.text, c.sample.target["required"]) for c in found])}
 
 
 def _segmentation(found: Sequence[Case]) -> Scores:

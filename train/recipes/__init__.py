@@ -8,6 +8,7 @@ from train.recipe import Recipe
 
 MODULES: dict[str, str] = {
     "clip": "clip",
+    "clip_text": "clip_text",
     "vae": "vae",
     "gligen": "gligen",
     "zeroscope": "video",

@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 from torch import nn
-from transformers import AutoTokenizer, CLIPTextModel, LlamaForCausalLM, PreTrainedTokenizerBase
+from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from train.recipe import Build, start
 from train.recipes.teachers import ConditionTeacher, Teacher
@@ -191,10 +191,8 @@ def open_video_generators(
 
 def _stock_text(settings: VideoDiffusionConfig, stock: Pretrained) -> TextCondition:
     """Load the condition encoder of a pipeline alone."""
-    where = {"pretrained_model_name_or_path": stock.repository, "revision": stock.revision}
-    encoder = CLIPTextModel.from_pretrained(**where, subfolder="text_encoder")
     layer = settings.text_layer if isinstance(settings, I2VGenConfig) else -1
-    return TextCondition(encoder, AutoTokenizer.from_pretrained(**where, subfolder="tokenizer"), layer)
+    return TextCondition.from_pipeline(stock.repository, revision=stock.revision, layer=layer)
 
 
 def open_segmenter(build: Build, new: set[str]) -> tuple[Seem, dict[str, nn.Module]]:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping
 
 from train.data.sample import Sample
-from train.data.shapes.scene import COLORS, SHAPES, SIZES
+from train.data.shapes.captions import VOCABULARY, names_exactly
 from vitron.evaluation.captions import mentioned
 from vitron.evaluation.grounding import box_iou, first_box
 from vitron.evaluation.vqa import exact
 from vitron.invocation import parse_groundings, parse_reply
 from vitron.types import Grounding, Module, Reply
 
-VOCABULARY = {"size": tuple(SIZES), "color": tuple(COLORS), "shape": SHAPES}
 ENOUGH_IOU = 0.5
 SPAN_TOLERANCE = 1
 """Frames by which the start and the end of a track may be off."""
-_OBJECT = re.compile(rf"\b({'|'.join(SIZES)}) ({'|'.join(COLORS)}) ({'|'.join(SHAPES)})\b")
 _ANSWER = re.compile(r"the answer is (.+?)\.?$")
 
 
@@ -71,8 +68,7 @@ def _talk(sample: Sample, reply: Reply) -> bool:
 
 def _caption(sample: Sample, reply: Reply) -> bool:
     """All objects with size, colour and shape, as often as there are, and no others."""
-    wanted = Counter((o["size"], o["color"], o["shape"]) for o in sample.target["required"])
-    return Counter(_OBJECT.findall(reply.text)) == wanted
+    return names_exactly(reply.text, sample.target["required"])
 
 
 def _region_caption(sample: Sample, reply: Reply) -> bool:

@@ -129,9 +129,9 @@ class DenoisingSpecialist(nn.Module, Generic[ConditionT]):
         on_progress: OnProgress | None,
         cancelled: IsCancelled | None,
     ) -> list[SpecialistOutput]:
-        plans = [self.plan(request) for request in requests]
-        jobs = [job for plan in plans for job in plan]
         try:
+            plans = [self.plan(request) for request in requests]
+            jobs = [job for plan in plans for job in plan]
             latents = self._denoise(jobs, on_progress, cancelled)
             outputs = [
                 self.output_of(request, [latents[job.request_id] for job in plan])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
-from transformers import AutoTokenizer, CLIPTextModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from vitron.config import GligenConfig, VitronConfig
 from vitron.diffusion.latents import LatentCodec, to_images
@@ -101,13 +101,11 @@ class Gligen(DenoisingSpecialist[GligenCondition]):
         source = {"pretrained_model_name_or_path": folder, "revision": revision}
         unet = UNet2DConditionModel.from_pretrained(**source, subfolder="unet", torch_dtype=dtype)
         vae = AutoencoderKL.from_pretrained(**source, subfolder="vae", torch_dtype=dtype)
-        encoder = CLIPTextModel.from_pretrained(folder, subfolder="text_encoder", revision=revision, dtype=dtype)
-        tokenizer = AutoTokenizer.from_pretrained(folder, subfolder="tokenizer", revision=revision)
         return cls(
             config,
             denoiser=GligenDenoiser(unet, max_objects=config.max_objects, fuser_fraction=config.fuser_fraction),
             codec=LatentCodec(vae),
-            text=TextCondition(encoder, tokenizer),
+            text=TextCondition.from_pipeline(folder, revision=revision, dtype=dtype),
             projection=_projection(config, signal_width),
         )
 

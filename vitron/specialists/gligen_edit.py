@@ -216,6 +216,8 @@ class GligenEdit(Gligen):
 
     def _tinted_ground(self, work: Work, made: Pixels) -> Pixels:
         ground, area = work.source, work.areas.paint
+        if not area.any():
+            return ground  # nothing of the background is seen
         old = main_color(ground, area)
         return tint(ground, area, own_colors(ground, ~area, old), main_color(made, area), old)
 

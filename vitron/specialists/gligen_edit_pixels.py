@@ -163,7 +163,7 @@ def object_part(pixels: Pixels, area: BoolMask, behind: Pixels, color: Pixels) -
         behind: The picture without it.
         color: Its main colour [3].
     """
-    core = _core(area)
+    core = core_of(area)
     line, away = color - behind, pixels - behind
     length = np.maximum((line**2).sum(axis=2), 1.0)
     along = np.clip((away * line).sum(axis=2) / length, 0.0, 1.0)
@@ -186,7 +186,7 @@ def tint(pixels: Pixels, area: BoolMask, behind: Pixels, color: Pixels, old: Pix
     """
     if not area.any():
         return pixels
-    core = _core(area)
+    core = core_of(area)
     old = main_color(pixels, core) if old is None else old
     part = object_part(pixels, area, behind, old)[..., None]
     # At the edge the object's own colour is unknown; its main colour stands in.
@@ -205,7 +205,7 @@ def uncover(pixels: Pixels, area: BoolMask, behind: Pixels, new: Pixels) -> Pixe
     """
     if not area.any():
         return pixels
-    core = _core(area)
+    core = core_of(area)
     old = main_color(pixels, core)
     part = object_part(pixels, area, behind, old)[..., None]
     change = np.where(core[..., None], new - pixels, new - old)
@@ -214,7 +214,7 @@ def uncover(pixels: Pixels, area: BoolMask, behind: Pixels, new: Pixels) -> Pixe
 
 def carry(pixels: Pixels, area: BoolMask, behind: Pixels, shift: tuple[int, int]) -> Pixels:
     """Return `behind` with the object of an area laid over it, `shift` (x, y) pixels from where it is in `pixels`."""
-    core = _core(area)
+    core = core_of(area)
     part = object_part(pixels, area, behind, main_color(pixels, core))[..., None]
     # At its soft edge the object shows what is behind it; its own colours go on to there.
     own = fill(pixels, grow(area, 3) & ~core)
@@ -246,9 +246,9 @@ def match(made: Pixels, source: Pixels, area: BoolMask) -> Pixels:
     return np.asarray(np.clip(made + fill(difference, area), 0.0, 255.0), dtype=np.float32)
 
 
-def _core(area: BoolMask) -> BoolMask:
-    """Return an area without its border, or all of it where nothing would be left."""
-    inner = grow(area, -1)
+def core_of(area: BoolMask, depth: int = 1) -> BoolMask:
+    """Return an area without a border `depth` pixels wide, or all of it where nothing would be left."""
+    inner = grow(area, -depth)
     return inner if inner.any() else area
 
 

@@ -7,18 +7,46 @@ from collections.abc import Callable
 
 from torch import nn
 
-from vitron.config import VitronConfig
+from vitron.config import GligenConfig, VideoDiffusionConfig, VitronConfig
 from vitron.specialists.base import Specialist
 from vitron.weights import Weights
 
 LOADERS: dict[str, str] = {
     "gligen": "vitron.specialists.gligen:load_gligen",
-    "gligen_edit": "vitron.specialists.gligen_edit:load_gligen_edit",
-    "stablevideo": "vitron.specialists.stablevideo.model:load_stablevideo",
     "seem": "vitron.specialists.seem.model:load_seem",
+    "gligen_edit": "vitron.specialists.gligen_edit:load_gligen_edit",
+    "zeroscope": "vitron.specialists.zeroscope:load_zeroscope",
+    "i2vgen": "vitron.specialists.i2vgen:load_i2vgen",
     "seem_video": "vitron.specialists.seem.video:load_seem_video",
+    "stablevideo": "vitron.specialists.stablevideo.model:load_stablevideo",
 }
 """Name -> "module:function" of what loads it."""
+
+
+def loadable(config: VitronConfig, weights: Weights) -> tuple[str, ...]:
+    """Return the names of the specialists that the weights hold all parts of."""
+    return tuple(name for name in LOADERS if all(weights.has(part) for part in parts_of(name, config)))
+
+
+def parts_of(name: str, config: VitronConfig) -> tuple[str, ...]:
+    """Return the parts that a specialist alone, or a stock one's output projection, is loaded from."""
+    generators: dict[str, GligenConfig | VideoDiffusionConfig] = {
+        "gligen": config.gligen,
+        "zeroscope": config.zeroscope,
+        "i2vgen": config.i2vgen,
+    }
+    if name in generators:
+        projection = f"{name}_projection"
+        return (projection,) if generators[name].pretrained else (f"{name}_unet", projection)
+    segmenter = ("seem", "seem_projection")
+    editor = (*parts_of("gligen", config), *segmenter)
+    of_others = {
+        "seem": segmenter,
+        "gligen_edit": editor,
+        "seem_video": (*segmenter, "seem_video"),
+        "stablevideo": (*editor, "seem_video"),
+    }
+    return of_others[name]
 
 
 def load_specialist(name: str, config: VitronConfig, weights: Weights) -> Specialist:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerBase
 
 CACHE_SIZE = 512
 
@@ -24,7 +24,7 @@ class TextStates(NamedTuple):
     """What the encoder says of one text.
 
     Attributes:
-        tokens: [T, D], the last hidden states.
+        tokens: [T, D], the hidden states of the layer that conditions.
         pooled: [D], the state at the end of the text.
     """
 
@@ -78,6 +78,14 @@ class TextCondition(nn.Module):
         self.encoder = encoder.requires_grad_(False).eval()
         self.tokenizer, self.layer = tokenizer, layer
         self._cache = _Cache()
+
+    @classmethod
+    def from_pipeline(
+        cls, folder: str, *, revision: str = "main", dtype: torch.dtype = torch.float32, layer: int = -1
+    ) -> TextCondition:
+        """Load the text encoder and the tokenizer of a diffusers pipeline, a folder or a repository."""
+        encoder = CLIPTextModel.from_pretrained(folder, subfolder="text_encoder", revision=revision, dtype=dtype)
+        return cls(encoder, AutoTokenizer.from_pretrained(folder, subfolder="tokenizer", revision=revision), layer)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> TextCondition:

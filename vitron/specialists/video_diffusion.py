@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
-from transformers import AutoTokenizer, CLIPTextModel
 
 from vitron.config import VideoDiffusionConfig
 from vitron.diffusion.latents import LatentCodec, to_images
@@ -198,12 +197,10 @@ def load_stock(folder: str, unet: type[Any], *, revision: str, dtype: torch.dtyp
         text_layer: Whose states are the condition.
     """
     source = {"pretrained_model_name_or_path": folder, "revision": revision}
-    encoder = CLIPTextModel.from_pretrained(folder, subfolder="text_encoder", revision=revision, dtype=dtype)
-    tokenizer = AutoTokenizer.from_pretrained(folder, subfolder="tokenizer", revision=revision)
     return StockParts(
         unet=unet.from_pretrained(**source, subfolder="unet", torch_dtype=dtype),
         codec=LatentCodec(AutoencoderKL.from_pretrained(**source, subfolder="vae", torch_dtype=dtype)),
-        text=TextCondition(encoder, tokenizer, text_layer),
+        text=TextCondition.from_pipeline(folder, revision=revision, dtype=dtype, layer=text_layer),
     )
 
 

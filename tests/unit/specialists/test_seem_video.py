@@ -297,6 +297,8 @@ def test_the_memory_rests_while_the_object_is_hidden_and_half_seen_looks_are_not
     memory.see(2, torch.ones(3), sliver, (torch.ones(1, 2),), limit=3)
     assert memory.missing == 0 and torch.equal(memory.mask, sliver)
     assert not memory.recent.any() and len(memory.tokens) == 1 and not memory.velocity.any()
-    for frame in range(3, 9):
-        memory.see(frame, torch.ones(3), square, (torch.full((1, 2), float(frame)),), limit=3)
-    assert memory.recent.min() > 0.9 and [float(tokens[0][0, 0]) for tokens in memory.tokens] == [0.0, 7.0, 8.0]
+    for limit, kept in ((3, [0.0, 7.0, 8.0]), (2, [0.0, 8.0]), (1, [0.0])):
+        for frame in range(3, 9):
+            memory.see(frame, torch.ones(3), square, (torch.full((1, 2), float(frame)),), limit=limit)
+        assert [float(tokens[0][0, 0]) for tokens in memory.tokens] == kept
+    assert memory.recent.min() > 0.9

@@ -36,20 +36,30 @@ SHIPPED = Weights(ASSETS / "tiny")
 CONFIG: VitronConfig = preset("tiny")
 TRAINED = {
     "clip": {"clip_vision", "clip_text", "clip_heads"},
+    "clip_text": {"clip_text", "clip_text_heads"},
     "vae": {"gligen_vae"},
     "gligen": {"gligen_unet"},
     "seem": {"seem"},
 }
-FROZEN = {"clip": set(), "vae": set(), "gligen": {"gligen_vae", "clip_text"}, "seem": set()}
+FROZEN = {"clip": set(), "clip_text": set(), "vae": set(), "gligen": {"gligen_vae", "clip_text"}, "seem": set()}
 SCORES = {
     "clip": {"retrieval", "shape", "color", "size", "box_l1"},
+    "clip_text": {"words", "moved"},
     "vae": {"psnr", "read"},
     "gligen": {"words", "boxes", "match"},
     "seem": {"ciou", "name", "full", "expression", "signal", "vague_and_signal", "point", "box", "scribble"}
     | {"polygon", "mask", "reference"},
 }
-SAMPLES = {"clip": "patches.png", "vae": "reconstructions.png", "gligen": "samples.png", "seem": "masks.png"}
+SAMPLES = {
+    "clip": "patches.png",
+    "clip_text": "words.txt",
+    "vae": "reconstructions.png",
+    "gligen": "samples.png",
+    "seem": "masks.png",
+}
 NAMES = tuple(TRAINED)
+HEADS = {"clip_heads", "clip_text_heads"}
+"""What only training needs."""
 
 
 def served(part: str) -> nn.Module:
@@ -129,7 +139,7 @@ def test_the_checkpoint_holds_exactly_the_trained_parts_and_loads_into_what_is_s
     assert {path.stem for path in weights.folder.glob("*.safetensors")} == TRAINED[run.name]
     assert weights.base == folder
     assert weights.manifest()["step"] == 2
-    for part in (TRAINED[run.name] | FROZEN[run.name]) - {"clip_heads"}:
+    for part in (TRAINED[run.name] | FROZEN[run.name]) - HEADS:
         weights.load(part, served(part))
 
 
@@ -137,7 +147,7 @@ def test_validation_scores_held_out_scenes_and_draws_samples(run: Path) -> None:
     lines = [line for line in (run / "log.jsonl").read_text().splitlines() if '"kind": "val"' in line]
     assert lines
     assert all(f'"{score}"' in lines[-1] for score in SCORES[run.name])
-    assert (run / "samples" / SAMPLES[run.name]).stat().st_size > 500
+    assert (run / "samples" / SAMPLES[run.name]).stat().st_size > 200
 
 
 def test_a_recipe_trains_the_parts_it_says_and_leaves_the_others_as_they_are(
@@ -152,7 +162,7 @@ def test_a_recipe_trains_the_parts_it_says_and_leaves_the_others_as_they_are(
         held = served(part)
         Weights(folder).load(part, held)
         assert all(torch.equal(a, b) for a, b in zip(parts[part].parameters(), held.parameters(), strict=True))
-    assert job.new == TRAINED[recipe.name] - {"clip_text" if recipe.name == "clip" else "gligen_vae"}
+    assert job.new == TRAINED[recipe.name] - {"clip_text", "gligen_vae"}
 
 
 def test_a_few_steps_on_one_micro_batch_lower_its_loss(recipe: Recipe, folder: Path, cache: Path) -> None:
@@ -195,8 +205,8 @@ def test_a_step_can_be_shared_among_workers(recipe: Recipe) -> None:
 @pytest.mark.weights
 def test_the_shipped_weights_are_trained_on(recipe: Recipe, cache: Path) -> None:
     job = recipe.build(SHIPPED, small(recipe, cache))
-    assert job.new == ({"clip_heads"} if recipe.name == "clip" else set())
-    for part in TRAINED[recipe.name] - {"clip_heads"}:
+    assert job.new == TRAINED[recipe.name] & HEADS
+    for part in TRAINED[recipe.name] - HEADS:
         held = served(part)
         SHIPPED.load(part, held)
         pairs = zip(job.objective.parts[part].parameters(), held.parameters(), strict=True)
@@ -213,6 +223,7 @@ def test_the_generator_says_which_frozen_part_is_missing(tmp_path: Path, cache: 
     ("name", "stock", "then"),
     [
         ("clip", "openai/clip-vit-large-patch14-336", "alignment"),
+        ("clip_text", "openai/clip-vit-large-patch14-336", "alignment"),
         ("vae", "masterful/gligen-1-4-generation-text-box", "decoder"),
         ("gligen", "masterful/gligen-1-4-generation-text-box", "decoder"),
         ("seem", "xdecoder/SEEM", "decoder"),

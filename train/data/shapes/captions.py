@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import collections
+import re
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from train.data.shapes.scene import Object, Scene, position_word
+from train.data.shapes.scene import COLORS, SHAPES, SIZES, Object, Scene, position_word
+
+VOCABULARY = {"size": tuple(SIZES), "color": tuple(COLORS), "shape": SHAPES}
+_NAMED = re.compile(rf"\b({'|'.join(SIZES)}) ({'|'.join(COLORS)}) ({'|'.join(SHAPES)})\b")
 
 STYLES: tuple[str, ...] = ("plain", "counts", "relations", "positions", "loose")
 MAX_WORDS = 45
@@ -168,3 +173,9 @@ def _relations(scene: Scene, rng: np.random.Generator, order: list[int]) -> str:
         else:
             parts.append(f"{article(wording(first))} {link} {article(wording(rest.pop(0)))}")
     return join(parts)
+
+
+def names_exactly(text: str, required: Iterable[Mapping[str, str]]) -> bool:
+    """Whether a text names with size, colour and shape just what is required, as often as it is."""
+    wanted = collections.Counter((each["size"], each["color"], each["shape"]) for each in required)
+    return collections.Counter(_NAMED.findall(text)) == wanted

@@ -13,19 +13,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from train.data.shapes import captions, clip_captions, motion_paths
+from train.data.shapes import captions, changes, clip_captions, motion_paths
 from train.data.shapes.motion import MAX_MOVERS, Clip, Mover, insert, remove, well_formed
 from train.data.shapes.render_clip import Footage
-from train.data.shapes.scene import (
-    BACKGROUND_COLORS,
-    COLORS,
-    HELD_OUT,
-    SHAPES,
-    Object,
-    sample_background,
-    sample_object,
-    sample_pair,
-)
+from train.data.shapes.scene import Object, sample_object, sample_pair
 
 Rng = np.random.Generator
 EDITS: tuple[str, ...] = ("recolor", "remove", "replace", "background", "add")
@@ -64,35 +55,17 @@ def changed_pixels(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) 
 
 
 def _recolor(clip: Clip, rng: Rng, split: str) -> ClipEdit | None:
-    """Another colour on the same shape; the tint within the colour, brightness steps and texture stay alike."""
+    """Another colour on the same object."""
     i = int(rng.integers(len(clip.movers)))
-    looks = clip.movers[i].looks
-    color = _other(rng, tuple(COLORS), looks.color, lambda c: _may_show((c, looks.shape), split))
-    if color is None:
-        return None
-    fresh = sample_object(rng, color, looks.shape, looks.size)
-    tint = (looks.hue - COLORS[looks.color] + 180.0) % 360.0 - 180.0
-    painted = dataclasses.replace(
-        looks,
-        color=color,
-        hue=(COLORS[color] + tint) % 360.0,
-        saturation=fresh.saturation,
-        value=fresh.value,
-    )
-    return _with(clip, i, painted, "recolor", {"color": color})
+    painted = changes.recolored(clip.movers[i].looks, rng, split)
+    return None if painted is None else _with(clip, i, painted, "recolor", {"color": painted.color})
 
 
 def _replace(clip: Clip, rng: Rng, split: str) -> ClipEdit | None:
     """Another object of the same size in the place of one, on its path."""
     i = int(rng.integers(len(clip.movers)))
-    looks = clip.movers[i].looks
-    shape = _other(rng, SHAPES, looks.shape, lambda _: True)
-    color = _other(rng, tuple(COLORS), "", lambda c: _may_show((c, str(shape)), split))
-    if shape is None or color is None:
-        return None
-    fresh = sample_object(rng, color, shape, looks.size)
-    put = dataclasses.replace(fresh, x=looks.x, y=looks.y, radius=looks.radius, rotation=looks.rotation)
-    return _with(clip, i, put, "replace", {"new": captions.article(captions.name(put))})
+    put = changes.replaced(clip.movers[i].looks, rng, split)
+    return None if put is None else _with(clip, i, put, "replace", {"new": captions.article(captions.name(put))})
 
 
 def _remove(clip: Clip, rng: Rng, split: str) -> ClipEdit:
@@ -104,12 +77,10 @@ def _remove(clip: Clip, rng: Rng, split: str) -> ClipEdit:
 
 def _background(clip: Clip, rng: Rng, split: str) -> ClipEdit | None:
     """Another background colour; its texture stays."""
-    color = _other(rng, tuple(BACKGROUND_COLORS), clip.background.color, lambda _: True)
-    if color is None:
+    ground = changes.repainted(clip.background, rng)
+    if ground is None:
         return None
-    shade = sample_background(rng, color).shade
-    background = dataclasses.replace(clip.background, color=color, shade=shade)
-    return ClipEdit("background", dataclasses.replace(clip, background=background), None, None, {"color": color})
+    return ClipEdit("background", dataclasses.replace(clip, background=ground), None, None, {"color": ground.color})
 
 
 def _add(clip: Clip, rng: Rng, split: str) -> ClipEdit | None:
@@ -150,16 +121,6 @@ def _with(clip: Clip, i: int, looks: Object, kind: str, words: dict[str, str]) -
 
 def _in_the_open(mover: Mover) -> Mover:
     return dataclasses.replace(mover, behind=None, path=dataclasses.replace(mover.path, event="none"))
-
-
-def _may_show(pair: tuple[str, str], split: str) -> bool:
-    return split == "compositional" or pair not in HELD_OUT
-
-
-def _other(rng: Rng, values: tuple[str, ...], current: str, allowed: Callable[[str], bool]) -> str | None:
-    """Another value that is allowed; None if there is none."""
-    options = [value for value in values if value != current and allowed(value)]
-    return options[int(rng.integers(len(options)))] if options else None
 
 
 _MAKERS: dict[str, Callable[[Clip, Rng, str], ClipEdit | None]] = {

@@ -18,6 +18,7 @@ from train.data.shapes.clip_exchanges import groundings, track_target
 from train.data.shapes.clip_referring import ClipReferring, expression
 from train.data.shapes.edit_invocations import BACKGROUND, FULL, INSTRUCTIONS
 from train.data.shapes.exchanges import BoolMask, Exchange
+from train.data.shapes.invocations import marked
 from train.data.shapes.motion import MAX_HIDDEN
 from train.data.shapes.render_clip import Footage, film
 from train.data.shapes.scene import Scene
@@ -43,7 +44,7 @@ def track_text(clip_film: Footage, rng: Rng) -> Exchange | None:
 def track_mark(clip_film: Footage, rng: Rng) -> Exchange:
     """Segment in every frame what was drawn on in one of them ("mark_frame")."""
     i = int(rng.integers(len(clip_film.clip.movers)))
-    what, noun = _marked(clip_film, i, rng)
+    what, noun = marked(clip_film.clip.movers[i].looks, rng)
     frame = mark_frame(clip_film, i, rng)
     user = wording.command(clip_words.SEGMENT, rng, what=what)
     made = _segmentation(clip_film, rng, user, i, noun, groundings(clip_film, i))
@@ -76,7 +77,7 @@ def image_to_video(rng: Rng, split: str, frames: int) -> Exchange | None:
     toward = wording.pick(clip_words.TOWARD_SPOKEN[mover.path.direction], rng)
     marks: tuple[tuple[int, BoolMask], ...] = ()
     if rng.random() < 0.35:
-        what, noun = _marked(clip_film, i, rng)
+        what, noun = marked(clip_film.clip.movers[i].looks, rng)
         marks = ((0, mark(clip_film, i, 0, rng)),)
     else:
         what, noun = made.said, made.noun
@@ -109,7 +110,7 @@ def edit(clip_film: Footage, rng: Rng, split: str) -> Exchange | None:
     if made.target is None:
         return _edit_exchange(clip_film, rng, made, "", "")
     if rng.random() < 0.4:
-        what, noun = _marked(clip_film, made.target, rng)
+        what, noun = marked(clip_film.clip.movers[made.target].looks, rng)
         frame = mark_frame(clip_film, made.target, rng)
         exchange = _edit_exchange(clip_film, rng, made, what, f"the {noun}")
         marks = ((0, mark(clip_film, made.target, frame, rng)),)
@@ -212,11 +213,3 @@ def _reply(text: str, module: Module, what: str, regions: Sequence[Grounding] = 
     instruction = f"{verb or _VERBS[module]}: {what}"
     invocation = Invocation(module=module, instruction=instruction, regions=tuple(regions))
     return f"{text} {format_invocation(invocation)}"
-
-
-def _marked(clip_film: Footage, i: int, rng: Rng) -> tuple[str, str]:
-    """What a user says who has drawn on a mover, and the noun in it: "object", its shape, or colour and shape."""
-    looks = clip_film.clip.movers[i].looks
-    noun = ("object", "object", looks.shape, captions.name(looks))[int(rng.integers(4))]
-    options = wording.MARKED_ANY if noun == "object" else wording.MARKED_NOUN
-    return wording.pick(options, rng).format(noun), noun

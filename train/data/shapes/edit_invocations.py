@@ -14,7 +14,7 @@ import numpy as np
 from train.data.shapes import captions, edits, referring, requests, wording
 from train.data.shapes.edits import Edit
 from train.data.shapes.exchanges import Exchange, Picture, mark, picture
-from train.data.shapes.invocations import region, reply
+from train.data.shapes.invocations import marked, region, reply
 from vitron.types import Grounding, Module
 
 Rng = np.random.Generator
@@ -40,10 +40,7 @@ def image_edit(pic: Picture, rng: Rng, split: str) -> Exchange | None:
     if made.target is None:
         return _exchange(pic, rng, made, "", "")
     if rng.random() < 0.4:
-        looks = pic.scene.objects[made.target]
-        noun = ("object", "object", looks.shape, captions.name(looks))[int(rng.integers(4))]
-        options = wording.MARKED_ANY if noun == "object" else wording.MARKED_NOUN
-        what = wording.pick(options, rng).format(noun)
+        what, noun = marked(pic.scene.objects[made.target], rng)
         exchange = _exchange(pic, rng, made, what, f"the {noun}")
         return dataclasses.replace(exchange, marks=((0, mark(pic, made.target, rng)),))
     found = referring.expression_for(pic.scene, rng, made.target)

@@ -11,21 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from train.data.shapes import captions
-from train.data.shapes.scene import (
-    BACKGROUND_COLORS,
-    COLORS,
-    HELD_OUT,
-    MAX_OBJECTS,
-    SHAPES,
-    Object,
-    Scene,
-    position_word,
-    sample_background,
-    sample_object,
-    sample_pair,
-    well_formed,
-)
+from train.data.shapes import captions, changes
+from train.data.shapes.scene import MAX_OBJECTS, Object, Scene, position_word, sample_object, sample_pair, well_formed
 
 Rng = np.random.Generator
 _TRIES = 20
@@ -57,30 +44,17 @@ def edit(scene: Scene, rng: Rng, split: str, kind: str | None = None) -> Edit | 
 
 
 def _recolor(scene: Scene, rng: Rng, split: str) -> Edit | None:
-    """Another colour on the same object; the tint within the colour and the texture stay alike."""
+    """Another colour on the same object."""
     i = int(rng.integers(len(scene.objects)))
-    obj = scene.objects[i]
-    color = _other(rng, tuple(COLORS), obj.color, lambda c: _may_show((c, obj.shape), split))
-    if color is None:
-        return None
-    fresh = sample_object(rng, color, obj.shape, obj.size)
-    tint = (obj.hue - COLORS[obj.color] + 180.0) % 360.0 - 180.0
-    hue = (COLORS[color] + tint) % 360.0
-    painted = dataclasses.replace(obj, color=color, hue=hue, saturation=fresh.saturation, value=fresh.value)
-    return _with(scene, i, painted, "recolor", {"color": color})
+    painted = changes.recolored(scene.objects[i], rng, split)
+    return None if painted is None else _with(scene, i, painted, "recolor", {"color": painted.color})
 
 
 def _replace(scene: Scene, rng: Rng, split: str) -> Edit | None:
     """Another object of the same size in the place of one."""
     i = int(rng.integers(len(scene.objects)))
-    obj = scene.objects[i]
-    shape = _other(rng, SHAPES, obj.shape, lambda _: True)
-    color = _other(rng, tuple(COLORS), "", lambda c: _may_show((c, str(shape)), split))
-    if shape is None or color is None:
-        return None
-    fresh = sample_object(rng, color, shape, obj.size)
-    put = dataclasses.replace(fresh, x=obj.x, y=obj.y, radius=obj.radius, rotation=obj.rotation)
-    return _with(scene, i, put, "replace", {"new": captions.article(captions.name(put))})
+    put = changes.replaced(scene.objects[i], rng, split)
+    return None if put is None else _with(scene, i, put, "replace", {"new": captions.article(captions.name(put))})
 
 
 def _move(scene: Scene, rng: Rng, split: str) -> Edit | None:
@@ -110,11 +84,10 @@ def _remove(scene: Scene, rng: Rng, split: str) -> Edit:
 
 def _background(scene: Scene, rng: Rng, split: str) -> Edit | None:
     """Another background colour; its texture stays."""
-    color = _other(rng, tuple(BACKGROUND_COLORS), scene.background.color, lambda _: True)
-    if color is None:
+    ground = changes.repainted(scene.background, rng)
+    if ground is None:
         return None
-    background = dataclasses.replace(scene.background, color=color, shade=sample_background(rng, color).shade)
-    return Edit("background", dataclasses.replace(scene, background=background), None, None, {"color": color})
+    return Edit("background", dataclasses.replace(scene, background=ground), None, None, {"color": ground.color})
 
 
 def _add(scene: Scene, rng: Rng, split: str) -> Edit | None:
@@ -138,16 +111,6 @@ def _with(scene: Scene, i: int, obj: Object, kind: str, words: dict[str, str]) -
     if not well_formed(objects):
         return None
     return Edit(kind, dataclasses.replace(scene, objects=objects), i, i, words)
-
-
-def _may_show(pair: tuple[str, str], split: str) -> bool:
-    return split == "compositional" or pair not in HELD_OUT
-
-
-def _other(rng: Rng, values: tuple[str, ...], current: str, allowed: Callable[[str], bool]) -> str | None:
-    """Another value that is allowed; None if there is none."""
-    options = [value for value in values if value != current and allowed(value)]
-    return options[int(rng.integers(len(options)))] if options else None
 
 
 _MAKERS: dict[str, Callable[[Scene, Rng, str], Edit | None]] = {

@@ -61,10 +61,8 @@ def segment_text(pic: Picture, rng: Rng) -> Exchange | None:
 def segment_mark(pic: Picture, rng: Rng) -> Exchange:
     """Segment what was drawn on: "this one", "this circle" or "the red circle"."""
     i = random_object(pic, rng)
-    obj = pic.scene.objects[i]
-    noun = ("object", "object", obj.shape, captions.name(obj))[int(rng.integers(4))]
-    options = wording.MARKED_ANY if noun == "object" else wording.MARKED_NOUN
-    user = wording.command(wording.SEGMENT, rng, what=wording.pick(options, rng).format(noun))
+    what, noun = marked(pic.scene.objects[i], rng)
+    user = wording.command(wording.SEGMENT, rng, what=what)
     made = _segmentation(pic, rng, user, i, noun, box=pic.boxes[i])
     return dataclasses.replace(made, marks=((0, mark(pic, i, rng)),))
 
@@ -87,6 +85,13 @@ def segment_reference(pic: Picture, rng: Rng, split: str) -> Exchange | None:
         condition_text=captions.full_description(other.scene, k),
         target=_segmentation_target(other, k, image=1),
     )
+
+
+def marked(looks: Object, rng: Rng) -> tuple[str, str]:
+    """What a user says who has drawn on an object, and the noun in it: "object", its shape, or colour and shape."""
+    noun = ("object", "object", looks.shape, captions.name(looks))[int(rng.integers(4))]
+    options = wording.MARKED_ANY if noun == "object" else wording.MARKED_NOUN
+    return wording.pick(options, rng).format(noun), noun
 
 
 def generate(pic: Picture, rng: Rng) -> Exchange:

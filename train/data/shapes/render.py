@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from train.data.shapes import geometry
 from train.data.shapes.scene import BACKGROUND_COLORS, Background, Object, Scene
+from vitron.types import box_around
 
 STRIPE_PERIOD = 5.0
 DOT_PERIOD = 5.0
@@ -47,16 +48,7 @@ def boxes(scene: Scene) -> npt.NDArray[np.float64]:
 
 def mask_box(mask: npt.NDArray[np.bool_]) -> tuple[float, float, float, float]:
     """Tight normalised box of a mask [H, W]; x2 is (last column + 1) / W."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
-        return (0.0, 0.0, 0.0, 0.0)
-    height, width = mask.shape
-    return (
-        float(columns[0] / width),
-        float(rows[0] / height),
-        float((columns[-1] + 1) / width),
-        float((rows[-1] + 1) / height),
-    )
+    return box_around(mask) or (0.0, 0.0, 0.0, 0.0)
 
 
 def paint_background(background: Background, width: int, height: int) -> npt.NDArray[np.float32]:

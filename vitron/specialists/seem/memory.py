@@ -113,7 +113,8 @@ class ObjectMemory:
             self.velocity = VELOCITY_SHARE * velocity + (1 - VELOCITY_SHARE) * self.velocity
         if area >= WHOLE * self.area:
             self.recent = RECENT_SHARE * look + (1 - RECENT_SHARE) * self.recent
-            self.tokens = [self.tokens[0], *self.tokens[1:][-(limit - 2) :], tokens] if limit > 1 else self.tokens[:1]
+            later = [*self.tokens[1:], tokens]
+            self.tokens = [self.tokens[0], *later[max(len(later) + 1 - limit, 0) :]]
             self.area = max(0.8 * self.area + 0.2 * area, 0.95 * self.area)
         self.mask, self.frame, self.missing = mask, frame, 0
 

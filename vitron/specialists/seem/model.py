@@ -24,15 +24,7 @@ from vitron.specialists.output_projection import OutputProjection
 from vitron.specialists.seem.network import LayerOutput, SeemNetwork, upsample
 from vitron.specialists.seem.pixel_decoder import PixelFeatures
 from vitron.specialists.seem.prompts import Marks, Prompts, marks_of, to_device
-from vitron.types import (
-    BoolMask,
-    Box,
-    Detection,
-    DrawnRegion,
-    Image,
-    Module,
-    SpecialistOutput,
-)
+from vitron.types import BoolMask, Detection, DrawnRegion, Image, Module, SpecialistOutput, box_around
 from vitron.weights import Weights
 
 OPTIONS: dict[str, tuple[float, float]] = {"threshold": (0.0, 1.0), "multiple": (0, 1)}
@@ -233,17 +225,8 @@ def _detections(
 def _detection(output: LayerOutput, at: tuple[int, int], size: tuple[int, int]) -> Detection:
     row, query = at
     mask = (upsample(output.masks[row, query][None].float(), size)[0] > 0).cpu().numpy()
-    return Detection(mask, _box_of(mask), float(output.match[row, query].float().sigmoid()))
-
-
-def _box_of(mask: BoolMask) -> Box:
-    """The tight box of a mask; all zeros when it is empty."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
-        return (0.0, 0.0, 0.0, 0.0)
-    height, width = mask.shape
-    left, right = float(columns[0] / width), float((columns[-1] + 1) / width)
-    return (left, float(rows[0] / height), right, float((rows[-1] + 1) / height))
+    box = box_around(mask) or (0.0, 0.0, 0.0, 0.0)
+    return Detection(mask, box, float(output.match[row, query].float().sigmoid()))
 
 
 def _iou(a: BoolMask, b: BoolMask) -> float:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from vitron.regions import box_of
 from vitron.specialists.gligen_edit_pixels import (
+    core_of,
     fill,
     grow,
     inner_weight,
@@ -128,7 +129,7 @@ def recolor(footage: Footage, painter: Painter, label: str, count: int) -> Frame
     old, new = [], []
     for key in keys:
         painted = painter.paint(frames[key], [Grounding(box=box_of(masks[key]), label=label)])
-        core = grow(masks[key], -2) if grow(masks[key], -2).any() else masks[key]
+        core = core_of(masks[key], 2)
         old.append(main_color(frames[key].astype(np.float32), core))
         new.append(main_color(painted.astype(np.float32), core))
     before, after = np.median(old, axis=0), np.median(new, axis=0)
@@ -166,7 +167,7 @@ class Sprite:
     @classmethod
     def of(cls, painted: Floats, shape: npt.NDArray[np.bool_], uv: Floats) -> Sprite:
         """Cut an object out; its colours go on beyond it, so that its edge is not mixed with what was there."""
-        core = grow(shape, -1) if grow(shape, -1).any() else shape
+        core = core_of(shape)
         colors = fill(painted, ~core)
         near = grow(shape, 6).astype(np.float32)
         part = 0.5 * (inner_weight(shape, 1) + shape)
@@ -213,9 +214,11 @@ def recolor_ground(frames: Frames, stays: Sequence[Track], painter: Painter, lab
     """Give the background another colour; its texture stays."""
     objects = np.any([np.zeros(frames.shape[:3], np.bool_), *(track.masks for track in stays)], axis=0)
     old, new = [], []
+    if objects.all():
+        return frames  # nothing of the background is seen
     for key in keyframes(~objects, count):
         painted = painter.ground(frames[key], label, [(track.label, track.masks[key]) for track in stays])
-        area = grow(~objects[key], -2)
+        area = core_of(~objects[key], 2)
         old.append(main_color(frames[key].astype(np.float32), area))
         new.append(main_color(painted.astype(np.float32), area))
     before, after = np.median(old, axis=0), np.median(new, axis=0)

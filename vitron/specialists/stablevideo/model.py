@@ -146,7 +146,7 @@ class StableVideo(nn.Module):
                 mask,
                 self.config,
                 seed=0,  # a fit is kept for later requests, whatever their seeds
-                on_step=lambda done: progress.up_to(before + done, 0),
+                on_step=lambda done: progress.up_to(before + done),
                 cancelled=cancelled,
             )
             self.cache.store(key, layers)

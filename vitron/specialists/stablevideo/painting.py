@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitron.regions import box_of, to_mask
-from vitron.specialists.base import Cancelled, IsCancelled, Option, SpecialistRequest
+from vitron.specialists.base import IsCancelled, Option, SpecialistRequest
 from vitron.specialists.gligen_edit import GligenEdit
 from vitron.specialists.gligen_edit_area import segment
 from vitron.specialists.gligen_edit_pixels import grow
@@ -95,11 +95,6 @@ class Painter:
         if painted[inside].mean() < LEAST_PAINTED:
             return segment(self.editor.seem, after, [DrawnRegion(kind="box", box=box)])[0]
         return painted
-
-    def check(self) -> None:
-        """Raise Cancelled if nobody wants the result any more."""
-        if self.cancelled():
-            raise Cancelled
 
 
 def keyframes(masks: Masks, count: int) -> list[int]:

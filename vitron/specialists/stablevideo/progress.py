@@ -18,9 +18,9 @@ class Progress:
 
     def step(self, count: int = 1) -> None:
         """Count steps."""
-        self.up_to(self.done + count, self.total)
+        self.up_to(self.done + count)
 
-    def up_to(self, done: int, total: int) -> None:
+    def up_to(self, done: int) -> None:
         """Say how many are done; fewer than before counts as none."""
         self.done = min(max(done, self.done), self.total)
         if self._report is not None:
@@ -31,10 +31,10 @@ class Progress:
         before = self.done
 
         def report(done: int, total: int) -> None:
-            self.up_to(before + steps * done // max(total, 1), self.total)
+            self.up_to(before + steps * done // max(total, 1))
 
         return report
 
     def finish(self) -> None:
         """Count all that is left."""
-        self.up_to(self.total, self.total)
+        self.up_to(self.total)

@@ -61,11 +61,9 @@ def test_a_job_goes_from_queue_to_result(store: JobStore) -> None:
 
 
 def test_jobs_are_taken_in_the_order_of_their_arrival(store: JobStore) -> None:
-    ids = []
-    for _ in range(5):
-        ids.append(store.create(new_job())[0].id)
-        time.sleep(0.005)  # SQLite's clock has milliseconds; within one, the order is not kept
-    assert [leased(store).id for _ in range(5)] == ids
+    ids = [store.create(new_job())[0].id for _ in range(20)]
+    assert [job.id for job in store.list("ann", newest_first=False).jobs] == ids
+    assert [leased(store).id for _ in range(20)] == ids
 
 
 def test_progress_never_falls_and_stays_below_100_until_the_result_is_stored(store: JobStore) -> None:
