@@ -78,11 +78,14 @@ class VideoConfig:
         frame_tokens: whether each frame gives tokens of its own beside the temporal mean. The paper has the mean
             alone (§3.1), from which frame numbers can't be recovered.
         frame_grid: side of the grid of cells over which a frame's features are averaged: 1 is one token a frame.
+        frame_motion: whether a frame's tokens also say what has changed since the frame before. Where nothing moves
+            that is nothing, which a small LLM would have to learn to subtract.
     """
 
     max_frames: int = 16
     frame_tokens: bool = True
     frame_grid: int = 1
+    frame_motion: bool = False
 
     def __post_init__(self) -> None:
         if self.max_frames < 1 or self.frame_grid < 1:

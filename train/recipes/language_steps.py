@@ -139,7 +139,7 @@ def video_grounding(preset: str) -> Recipe:
             name="video-grounding",
             about="step 2.2: boxes with frame spans for expressions and captions of videos",
             plan=Plan(
-                single={"video_grounding": 4, **KEPT, "image_edit": 6, "video_edit": 2, "rec": 1},
+                single={"video_grounding": 4, **KEPT, "image_edit": 8, "video_edit": 3, "rec": 1},
                 packed={"vqa": 3, "vqa_compare": 2, "rec": 2, "region_caption": 1},
                 share=Fraction(1, 6),
                 clips={"video_grounding": 4, "video_grounded_caption": 1, "video_qa": 4, "video_caption": 1},

@@ -47,10 +47,14 @@ class VideoProjector(nn.Module):
         # Tells the mean of a clip from a picture, which takes the same projector.
         self.kind = nn.Parameter(torch.zeros(width))
         self.frame: nn.Linear | None = None
+        self.motion: nn.Linear | None = None
         if config.frame_tokens:
             self.frame = nn.Linear(feature_width, width)
             self.number = nn.Parameter(_waves(config.max_frames, width))
             self.cell = nn.Parameter(torch.zeros(config.tokens_per_frame, width))
+        if config.frame_tokens and config.frame_motion:
+            self.motion = nn.Linear(feature_width, width, bias=False)
+            nn.init.zeros_(self.motion.weight)
 
     def forward(self, means: Tensor, frames: Tensor, lengths: Sequence[int]) -> Tensor:
         """Embed clips.
@@ -74,9 +78,18 @@ class VideoProjector(nn.Module):
         if self.frame is None:
             return embedded.flatten(0, 1)
         numbers = torch.cat([self.number[:length] for length in lengths])
-        tokens = self.frame(frames.to(self.frame.weight)) + numbers[:, None] + self.cell
+        frames = frames.to(self.frame.weight)
+        tokens = self.frame(frames) + numbers[:, None] + self.cell
+        if self.motion is not None:
+            tokens = tokens + self.motion(changes(frames, lengths))
         parts = zip(embedded, tokens.split(list(lengths)), strict=True)
         return torch.cat([piece for mean, own in parts for piece in (mean, own.flatten(0, 1).to(mean))])
+
+
+def changes(frames: Tensor, lengths: Sequence[int]) -> Tensor:
+    """Return how each frame `[F, G, D]` differs from the one before; zeros for the first of each clip."""
+    clips = frames.split(list(lengths))
+    return torch.cat([torch.cat([torch.zeros_like(clip[:1]), clip[1:] - clip[:-1]]) for clip in clips])
 
 
 def _waves(count: int, width: int) -> Tensor:

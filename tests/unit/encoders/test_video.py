@@ -160,6 +160,23 @@ def test_a_clips_tokens_are_its_mean_and_then_its_frames_in_order() -> None:
     assert torch.allclose(joined[10], own[2] + projector.number[0])
 
 
+def test_motion_says_what_changed_within_a_clip_and_nothing_of_one_that_stands_still() -> None:
+    torch.manual_seed(0)
+    projector = VideoProjector(VideoConfig(max_frames=4, frame_motion=True), feature_width=3, width=6)
+    assert projector.motion is not None
+    means, frames = torch.randn(2, 4, 6), torch.randn(4, 1, 3)
+    untrained = projector(means, frames, [3, 1])
+    torch.nn.init.normal_(projector.motion.weight)
+    moved = projector(means, frames, [3, 1]) - untrained
+    changed = [(frames[1] - frames[0]) @ projector.motion.weight.T, (frames[2] - frames[1]) @ projector.motion.weight.T]
+    assert torch.allclose(moved[5:7], torch.cat(changed), atol=1e-6)
+    assert not moved[:5].any() and not moved[7:].any()  # both means, and what comes first in a clip
+    still = frames[:1].expand(4, -1, -1)
+    without = VideoProjector(VideoConfig(max_frames=4), feature_width=3, width=6)
+    without.load_state_dict({name: value for name, value in projector.state_dict().items() if "motion" not in name})
+    assert torch.equal(projector(means, still, [3, 1]), without(means, still, [3, 1]))
+
+
 def test_neighbouring_frame_numbers_start_out_alike() -> None:
     numbers = torch.nn.functional.normalize(make_video_projector(small_config()).number.detach(), dim=-1)
     similar = numbers @ numbers.T
