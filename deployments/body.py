@@ -8,7 +8,6 @@ import re
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from deployments.args import Limits
@@ -93,17 +92,3 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(document) != len(pairs):
         raise ValueError("an object repeats a key")
     return document
-
-
-async def read_form(request: Request, limits: Limits) -> dict[str, bytes | str]:
-    """Read a multipart form: files as bytes, fields as text, each name once."""
-    form: dict[str, bytes | str] = {}
-    async with (
-        asyncio.timeout(limits.body_timeout_s),
-        request.form(max_files=1, max_fields=32, max_part_size=MAX_FIELD_BYTES) as fields,
-    ):
-        for name, value in fields.multi_items():
-            if name in form:
-                raise ApiError(400, f"{name}: given more than once", param=name)
-            form[name] = await value.read() if isinstance(value, UploadFile) else value
-    return form

@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from deployments.errors import ApiError
 from deployments.jobs.storage import Storage
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _CHUNK = 1 << 20
 
 

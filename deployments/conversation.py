@@ -37,7 +37,7 @@ async def read_conversation(
     request: ChatRequest, args: AppArgs, media: MediaReader, owner: str, request_id: str
 ) -> Conversation:
     """Check a chat request against the limits, read its media, and compose the conversation."""
-    _check_limits(request, args)
+    check_limits(request, args)
     turns = _merged(request.messages)
     late = [(f"vitron.regions[{place}]", field) for place, field in enumerate(request.vitron.regions)]
     parts = [each for turn in turns for each in turn.parts]
@@ -57,7 +57,8 @@ async def read_conversation(
     return Conversation(call, found.images, found.clips)
 
 
-def _check_limits(request: ChatRequest, args: AppArgs) -> None:
+def check_limits(request: ChatRequest, args: AppArgs) -> None:
+    """Raise if a chat is larger than this server takes; nothing of it is read or fetched for that."""
     limits = args.limits
     parts = [part for message in request.messages for _, part in _parts(0, message)]
 

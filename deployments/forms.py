@@ -74,6 +74,8 @@ async def _form(request: Request, limits: Limits, files: Collection[str], parsed
         raise ApiError(408, f"the body did not arrive within {limits.body_timeout_s:g} s") from error
     except HTTPException as error:  # Starlette's own word for a broken form
         raise ApiError(400, f"body: not a valid form ({error.detail})") from error
+    except (LookupError, UnicodeError) as error:  # a charset that nobody knows, or that the text is not in
+        raise ApiError(400, f"body: not a valid form ({error})") from error
     for field in fields.files:
         if field in fields.document:
             raise ApiError(400, f"{field}: given as a file and as text", param=field)
@@ -85,7 +87,7 @@ def _put(document: dict[str, Any], name: str, text: str, parsed: Collection[str]
     if match is None:
         raise ApiError(400, f"{shown(name)}: not the name of a field", code="unknown_parameter")
     field, inner = match[1], match[2]
-    value: Any = parse_json(text.encode(), limits.max_json_depth) if field in parsed and not inner else text
+    value: Any = _parsed(field, text, limits) if field in parsed and not inner else text
     if inner == "":
         document.setdefault(field, []).append(value)
     elif inner is not None:
@@ -97,3 +99,10 @@ def _put(document: dict[str, Any], name: str, text: str, parsed: Collection[str]
         raise ApiError(400, f"{field}: given more than once", param=field)
     else:
         document[field] = value
+
+
+def _parsed(field: str, text: str, limits: Limits) -> Any:
+    try:
+        return parse_json(text.encode(), limits.max_json_depth)
+    except ApiError as error:
+        raise ApiError(400, f"{field}: got {shown(text)}, expected JSON", param=field, code=error.code) from error

@@ -7,12 +7,20 @@ from typing import NamedTuple
 
 from deployments.errors import ApiError
 from deployments.forms import Upload
+from deployments.media_files import StoredMedium
 from deployments.schema_media import UPLOADED, MediaRef, Reference
-from deployments.schema_parts import RegionField
+from deployments.schema_parts import ImageUrl, RegionField
 from deployments.service import Service
-from vitron.media import encode_png
+from vitron.media import sniff_picture
 from vitron.types import Image
 from vitron.video import VideoInfo
+
+
+class PictureInput(NamedTuple):
+    """An encoded picture as its owner gave it, and its pixels."""
+
+    medium: StoredMedium
+    image: Image
 
 
 class VideoInput(NamedTuple):
@@ -23,24 +31,25 @@ class VideoInput(NamedTuple):
     info: VideoInfo
 
 
-async def picture_of(service: Service, owner: str, given: Reference, uploads: Sequence[Upload], param: str) -> Image:
+async def picture_of(
+    service: Service, owner: str, given: Reference | ImageUrl, uploads: Sequence[Upload], param: str
+) -> PictureInput:
     """Return the picture of a field."""
-    if given == UPLOADED:
-        return await service.pictures.read_bytes(one(uploads, param).data, param)
-    url, file_id = _place(given)
-    if url is not None:
-        return await service.pictures.read_url(url, param)
-    return await service.pictures.read_bytes(await _kept(service, owner, file_id, param), param)
+    data = await picture_bytes(service, owner, given, uploads, param)
+    image = await service.pictures.read_bytes(data, param)
+    return PictureInput(StoredMedium(data, f"image/{sniff_picture(data)}"), image)
 
 
-async def picture_bytes(service: Service, owner: str, given: Reference, uploads: Sequence[Upload], param: str) -> bytes:
-    """Return the encoded picture of a field; only those that are not fetched keep their transparency."""
+async def picture_bytes(
+    service: Service, owner: str, given: Reference | ImageUrl, uploads: Sequence[Upload], param: str
+) -> bytes:
+    """Return the encoded picture of a field, which nobody has looked at yet."""
     if given == UPLOADED:
         return one(uploads, param).data
     url, file_id = _place(given)
-    if url is None:
-        return await _kept(service, owner, file_id, param)
-    return encode_png(await service.pictures.read_url(url, param))
+    if url is not None:
+        return await service.pictures.fetch(url, param)
+    return await _kept(service, owner, file_id, param)
 
 
 async def video_of(service: Service, owner: str, given: Reference, uploads: Sequence[Upload], param: str) -> VideoInput:
@@ -69,11 +78,11 @@ def on_video(regions: Sequence[RegionField], info: VideoInfo) -> list[RegionFiel
     placed = [region.model_copy(update={"video": 0}) for region in regions]
     for index, (given, region) in enumerate(zip(regions, placed, strict=True)):
         at = f"regions[{index}]"
-        if given.video or given.image or region.frame >= info.num_frames:
+        if given.video or "image" in given.model_fields_set or region.frame >= info.num_frames:
             raise ApiError(
                 400,
                 f"{at}: got video {given.video}, image {given.image}, frame {region.frame}; "
-                f"expected the one video, and a frame from 0 to {info.num_frames - 1}",
+                f"expected the one video, no image, and a frame from 0 to {info.num_frames - 1}",
                 param=at,
             )
         check_drawn(region, at)
@@ -88,8 +97,10 @@ def check_drawn(region: RegionField, at: str) -> None:
         raise ApiError(400, f"{at}.{error}", param=at) from error
 
 
-def _place(given: Reference) -> tuple[str | None, str | None]:
-    return (given.url, given.file) if isinstance(given, MediaRef) else (given, None)
+def _place(given: Reference | ImageUrl) -> tuple[str | None, str | None]:
+    if isinstance(given, MediaRef):
+        return given.url, given.file
+    return given.url if isinstance(given, ImageUrl) else given, None
 
 
 async def _kept(service: Service, owner: str, file_id: str | None, param: str) -> bytes:

@@ -38,8 +38,11 @@ class PictureReader:
 
     async def read_url(self, url: str, param: str) -> Image:
         """Return the picture at `url`; errors name the field `param`."""
-        data = await _bytes_of(url, self._fetcher, self._limits, param)
-        return await self.read_bytes(data, param)
+        return await self.read_bytes(await self.fetch(url, param), param)
+
+    async def fetch(self, url: str, param: str) -> bytes:
+        """Return the encoded picture at `url`, which nobody has looked at yet."""
+        return await _bytes_of(url, self._fetcher, self._limits, param)
 
     async def read_bytes(self, data: bytes, param: str) -> Image:
         """Return the picture encoded in `data`; errors name the field `param`."""

@@ -7,7 +7,18 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from deployments.schema import Seed
-from deployments.schema_parts import IGNORED, Body, BoxField, ImageUrl, MaskFormat, OptionValue, PointField, RegionField
+from deployments.schema_parts import (
+    IGNORED,
+    Body,
+    BoxField,
+    ImageUrl,
+    MaskFormat,
+    OptionValue,
+    PointField,
+    RegionField,
+    Unit,
+)
+from vitron.types import DrawnRegion
 
 Model = Annotated[str, Field(min_length=1, max_length=200)]
 Prompt = Annotated[str, Field(min_length=1, max_length=4000)]
@@ -130,3 +141,40 @@ class ImageEditRequest(Asked):
     moderation: Any = IGNORED
     output_compression: Any = IGNORED
     safety_identifier: Any = IGNORED
+
+
+class SegmentationRequest(Body):
+    """`POST /v1/images/segmentations`: the objects of a picture that are named or drawn. Coordinates are in [0, 1]."""
+
+    image: Reference | ImageUrl
+    """An https or data URL, bare or as `{"url": ...}`, or a kept file."""
+    model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    prompt: Annotated[str, Field(max_length=4000)] = ""
+    boxes: list[BoxField] = Field(default_factory=list, max_length=64)
+    points: list[PointField] = Field(default_factory=list, max_length=64)
+    regions: list[RegionField] = Field(default_factory=list, max_length=64)
+    mask_format: MaskFormat = "rle"
+    threshold: Unit | None = None
+    """Return every object that scores this much; without it the best one."""
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> SegmentationRequest:
+        if not (self.prompt.strip() or self.boxes or self.points or self.regions):
+            raise ValueError("prompt: expected a prompt, boxes, points or regions; got none of them")
+        return self
+
+    def drawn(self) -> tuple[DrawnRegion, ...]:
+        """Return everything that was drawn on the picture.
+
+        Raises:
+            ValueError: a region is wrong, or speaks of another picture.
+        """
+        regions = [DrawnRegion(kind="box", box=box) for box in self.boxes]
+        if self.points:
+            regions.append(DrawnRegion(kind="point", points=tuple(self.points)))
+        for region in self.regions:
+            if region.image or region.video is not None:
+                place = f"image {region.image}" if region.image else f"video {region.video}"
+                raise ValueError(f"regions: got {place}, expected image 0: there is one picture")
+            regions.append(region.drawn())
+        return tuple(regions)

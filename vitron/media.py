@@ -24,6 +24,7 @@ from PIL import ImageOps, UnidentifiedImageError
 from vitron.types import Image
 
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+_MARKS = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"RIFF": "webp", b"GIF8": "gif", b"BM": "bmp"}
 # What Pillow's readers raise on broken files, beside its own UnidentifiedImageError (an OSError).
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 _DATA_URL = re.compile(r"data:([a-z]+/[a-z0-9.+-]+);base64,", re.IGNORECASE)
@@ -109,6 +110,11 @@ def decode_image(data: bytes, limits: ImageLimits | None = None) -> Image:
         return np.array(_to_rgb(ImageOps.exif_transpose(picture)), dtype=np.uint8)
     except _BROKEN as error:
         raise MediaError(400, "image_broken", f"image: cannot be decoded ({error})") from error
+
+
+def sniff_picture(data: bytes) -> str:
+    """Return the subtype of a readable picture's media type, as "png" or "jpeg", from its first bytes."""
+    return next(name for mark, name in _MARKS.items() if data.startswith(mark))
 
 
 def transparent_area(data: bytes, limits: ImageLimits | None = None) -> npt.NDArray[np.bool_]:

@@ -181,19 +181,22 @@ def encode_mp4(frames: npt.NDArray[np.uint8], fps: float = 8.0, crf: int = 16) -
         return path.read_bytes()
 
 
+def sniff_video(data: bytes) -> str:
+    """Return what container a file seems to be, "mp4", "webm" or "gif", from its first bytes; "": none of them."""
+    if data[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+        return "mp4"
+    if data[:4] == b"\x1aE\xdf\xa3":
+        return "webm"
+    return "gif" if data[:6] in (b"GIF87a", b"GIF89a") else ""
+
+
 def _sniff(data: bytes, limits: VideoLimits) -> str:
-    """Tell the container from its first bytes."""
+    """Tell the container of a file within the limits."""
     if not data:
         raise MediaError(400, "video_empty", "video: got 0 bytes, expected a video")
     if len(data) > limits.max_bytes:
         raise MediaError(413, "video_too_large", f"video: got {len(data)} bytes, expected at most {limits.max_bytes}")
-    name = ""
-    if data[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
-        name = "mp4"
-    elif data[:4] == b"\x1aE\xdf\xa3":
-        name = "webm"
-    elif data[:6] in (b"GIF87a", b"GIF89a"):
-        name = "gif"
+    name = sniff_video(data)
     if name not in limits.formats:
         expected = ", ".join(limits.formats)
         raise MediaError(415, "video_unsupported", f"video: format not recognised, expected {expected}")

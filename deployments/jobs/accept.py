@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deployments.args import AppArgs
+from deployments.body import to_model
+from deployments.conversation import check_limits
 from deployments.errors import ApiError, shown
 from deployments.jobs.model import Job, JobKind, NewJob, StorageError
 from deployments.jobs.storage import Storage
 from deployments.media_files import StoredMedium
+from deployments.schema import ChatRequest
 from deployments.schema_media import Asked
 from deployments.schema_parts import RegionField
 from deployments.service import Service
@@ -61,7 +64,7 @@ async def accept(order: Order, service: Service, owner: str, key: str | None) ->
     """Accept a job; with an idempotency key that was used before, return the job of then.
 
     Raises:
-        ApiError: nobody here can do it, or the key is malformed.
+        ApiError: nobody here can do it, the chat that it would be is wrong or too large, or the key is malformed.
         StorageError: it cannot be kept now, or there are too many.
     """
     storage = service.storage
@@ -133,6 +136,7 @@ def _request(order: Order, args: AppArgs, job_id: str) -> dict[str, Any]:
             "options": {**order.options, **asked.options},
         },
     }
+    check_limits(to_model(chat, ChatRequest), args)
     return {
         "chat": chat,
         "prompt": order.prompt,

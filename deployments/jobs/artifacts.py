@@ -99,7 +99,7 @@ def _names(fs: fsspec.AbstractFileSystem) -> tuple[str, ...]:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (StorageError, ValueError, ImportError, FileNotFoundError):
+    except (StorageError, ValueError, ImportError):
         raise
     except OSError as error:
         raise from_os(error) from error

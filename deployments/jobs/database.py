@@ -8,6 +8,7 @@ processes of one machine may share the file.
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,6 +63,7 @@ FILES = sa.Table(
     sa.Column("expires_at", sa.Double),
     sa.Index("files_of_owner", "owner", "number"),
 )
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CLOCKS = {
     "sqlite": "(julianday('now') - 2440587.5) * 86400.0",
     "postgresql": "extract(epoch from clock_timestamp())",
@@ -77,7 +79,7 @@ class Database:
 
         Args:
             url: `sqlite:////folder/file.db`, or `postgresql://user:password@host/name`.
-            timeout_s: how long to wait for a connection, and in SQLite for another writer.
+            timeout_s: how long to wait for a connection, in SQLite for another writer, in PostgreSQL for a statement.
 
         Raises:
             ValueError: neither of the two kinds.
@@ -96,7 +98,13 @@ class Database:
             sa.event.listen(self._engine, "connect", _prepare_sqlite)
             sa.event.listen(self._engine, "begin", _begin_sqlite)
         else:
-            connect = {"connect_timeout": max(1, round(timeout_s))}
+            milliseconds = round(1000 * timeout_s)
+            # The first for a server that cannot be reached, the others for one that no longer answers.
+            connect = {
+                "connect_timeout": max(1, round(timeout_s)),
+                "tcp_user_timeout": milliseconds,
+                "options": f"-c statement_timeout={milliseconds}",
+            }
             self._engine = sa.create_engine(
                 parsed, pool_pre_ping=True, pool_timeout=timeout_s, max_overflow=20, connect_args=connect
             )
@@ -169,6 +177,11 @@ class Database:
             raise from_os(error) from error
 
 
+def is_id(text: str) -> bool:
+    """Tell whether a row can have this id: what clients send goes no further otherwise."""
+    return _ID.fullmatch(text) is not None
+
+
 class Rows(NamedTuple):
     """Some rows of an owner, and whether there are more behind them."""
 
@@ -201,7 +214,7 @@ def page(
     asked = sa.select(table).where(table.c.owner == owner, seen)
     if after is not None:
         mark = sa.select(number).where(table.c.owner == owner, table.c.id == after)
-        place = connection.execute(mark).scalar_one_or_none()
+        place = connection.execute(mark).scalar_one_or_none() if is_id(after) else None
         if place is None:
             return Rows([], False)
         asked = asked.where(number < place if newest_first else number > place)

@@ -10,11 +10,13 @@ import sqlalchemy as sa
 from sqlalchemy.engine import RowMapping
 
 from deployments.jobs.artifacts import Artifacts
-from deployments.jobs.database import FILES, Database, page
+from deployments.jobs.database import FILES, Database, is_id, page
 from deployments.jobs.model import StorageError
 
 _F = FILES.c
 MAX_NAME_CHARS = 255
+PRODUCED = "assistants_output"
+"""Purpose of files that a conversation made; uploads have others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +88,8 @@ class FileStore:
 
     def find(self, owner: str, file_id: str) -> StoredFile | None:
         """Return a file of this owner; None if there is none of that id."""
+        if not is_id(file_id):
+            return None
         with self._db.read() as connection:
             asked = sa.select(FILES).where(self._seen(owner), _F.id == file_id)
             row = connection.execute(asked).mappings().one_or_none()
@@ -106,12 +110,15 @@ class FileStore:
         return FilePage([_file(row) for row in found.rows], found.has_more)
 
     def count(self, owner: str) -> int:
-        """Return how many files an owner has."""
+        """Return how many files an owner has uploaded."""
+        uploaded = sa.select(sa.func.count()).where(self._seen(owner), _F.purpose != PRODUCED)
         with self._db.read() as connection:
-            return connection.execute(sa.select(sa.func.count()).where(self._seen(owner))).scalar_one()
+            return connection.execute(uploaded).scalar_one()
 
     def delete(self, owner: str, file_id: str) -> bool:
         """Remove a file; False if the owner has none of that id."""
+        if not is_id(file_id):
+            return False
         with self._db.write() as connection:
             done = connection.execute(sa.delete(FILES).where(_F.owner == owner, _F.id == file_id)).rowcount == 1
         if done:

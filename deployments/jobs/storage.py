@@ -13,7 +13,7 @@ from typing import ParamSpec, TypeVar
 from deployments.args import StorageArgs
 from deployments.jobs.artifacts import Artifacts
 from deployments.jobs.database import Database
-from deployments.jobs.files import FileStore
+from deployments.jobs.files import PRODUCED, FileStore
 from deployments.jobs.model import JobState
 from deployments.jobs.store import JobStore
 from deployments.media_files import StoredMedium
@@ -21,8 +21,6 @@ from deployments.media_files import StoredMedium
 P = ParamSpec("P")
 T = TypeVar("T")
 _THREADS = 16
-PRODUCED = "assistants_output"
-"""Purpose of files that a conversation made."""
 
 
 class Storage:

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from deployments.jobs.database import JOBS, Database, page
+from deployments.jobs.database import JOBS, Database, is_id, page
 from deployments.jobs.model import (
     IdempotencyError,
     Job,
@@ -59,7 +59,7 @@ class JobStore:
         """
         try:
             with self._db.write() as connection:
-                earlier = self._of_key(connection, new)
+                earlier = self._of_key(connection, new.owner, new.idempotency_key, new.fingerprint)
                 if earlier is not None:
                     return earlier, False
                 self._check_count(connection, new.owner)
@@ -68,16 +68,15 @@ class JobStore:
         except sa.exc.IntegrityError:
             # The same key at the same moment in another process, which was faster.
             with self._db.read() as connection:
-                earlier = self._of_key(connection, new)
+                earlier = self._of_key(connection, new.owner, new.idempotency_key, new.fingerprint)
             if earlier is None:
                 raise
             return earlier, False
 
     def find_key(self, owner: str, key: str, fingerprint: str) -> Job | None:
         """Return the job accepted under an idempotency key; raises as `create`."""
-        probe = NewJob(id="", owner=owner, kind=JobKind.EDIT, request={}, idempotency_key=key, fingerprint=fingerprint)
         with self._db.read() as connection:
-            return self._of_key(connection, probe)
+            return self._of_key(connection, owner, key, fingerprint)
 
     def _values(self, new: NewJob) -> dict[str, Any]:
         return {
@@ -92,14 +91,14 @@ class JobStore:
             "available_at": self._db.now,
         }
 
-    def _of_key(self, connection: Connection, new: NewJob) -> Job | None:
-        if new.idempotency_key is None:
+    def _of_key(self, connection: Connection, owner: str, key: str | None, fingerprint: str) -> Job | None:
+        if key is None:
             return None
-        asked = sa.select(JOBS).where(_J.owner == new.owner, _J.idempotency_key == new.idempotency_key)
+        asked = sa.select(JOBS).where(_J.owner == owner, _J.idempotency_key == key)
         row = connection.execute(asked).mappings().one_or_none()
         if row is None:
             return None
-        if row["fingerprint"] != new.fingerprint:
+        if row["fingerprint"] != fingerprint:
             raise IdempotencyError("this idempotency key was used for another request")
         return _job(row)
 
@@ -110,6 +109,8 @@ class JobStore:
 
     def get(self, owner: str, job_id: str) -> Job | None:
         """Return a job of this owner; None if there is none of that id."""
+        if not is_id(job_id):
+            return None
         with self._db.read() as connection:
             row = connection.execute(sa.select(JOBS).where(self._seen(owner), _J.id == job_id)).mappings().one_or_none()
         return None if row is None else _job(row)
@@ -128,6 +129,8 @@ class JobStore:
 
     def delete(self, owner: str, job_id: str) -> bool:
         """Remove a job from sight, which also ends its work; False if the owner never had it. May be repeated."""
+        if not is_id(job_id):
+            return False
         state = sa.case((_J.state.in_(_UNFINISHED), JobState.CANCELLED.value), else_=_J.state)
         with self._db.write() as connection:
             done = connection.execute(

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from typing import Any
 
 from deployments.args import AppArgs
+from deployments.body import to_model
 from deployments.conversation import Conversation, read_conversation
 from deployments.conversation_media import MediaReader
 from deployments.errors import ApiError
@@ -21,7 +22,7 @@ from deployments.media_reader import PictureReader, VideoReader
 from deployments.messages import ChatEvent, Done, Failure, Progress, RunResult, TextDelta
 from deployments.schema import ChatRequest
 from vitron.specialists.base import SpecialistRequest
-from vitron.types import SpecialistOutput
+from vitron.types import DrawnRegion, SpecialistOutput
 
 Told = Callable[[int], None]
 """Is told the percent done."""
@@ -71,11 +72,11 @@ class Worker:
         return made
 
     async def _read(self, job: Job) -> Conversation:
-        request = ChatRequest.model_validate(job.request["chat"])
         media = MediaReader(
             self._pictures, self._videos, _Inputs(self._artifacts, job.request["inputs"]), self._args.limits
         )
         try:
+            request = to_model(job.request["chat"], ChatRequest)
             return await read_conversation(request, self._args, media, job.owner, f"{job.id}-{job.token}")
         except ApiError as error:
             raise JobError(error.code, error.message) from error
@@ -92,8 +93,10 @@ class Worker:
                 elif isinstance(event, Failure):
                     _raise(event)
                 elif isinstance(event, Done):
+                    if event.error is not None and event.lost:
+                        raise RuntimeError(event.error)
                     if event.error is not None:
-                        _raise(Failure(kind="overloaded" if event.lost else "failed", message=event.error))
+                        raise JobError("failed", event.error)
                     return event.output or SpecialistOutput(), text
         raise RuntimeError("the reply ended before it was complete")
 
@@ -101,7 +104,7 @@ class Worker:
         turn = asked.call.messages[-1]
         request = SpecialistRequest(
             instruction=job.request["prompt"],
-            drawn=tuple(dataclasses.replace(region, clip=region.clip and 0) for region in turn.regions),
+            drawn=tuple(_on_only_clip(region) for region in turn.regions),
             seed=asked.call.sampling.seed or 0,
             options=asked.call.options,
         )
@@ -117,6 +120,10 @@ class Worker:
                         _raise(event.failure)
                     return event.output or SpecialistOutput()
         raise RuntimeError("the specialist ended before its result")
+
+
+def _on_only_clip(region: DrawnRegion) -> DrawnRegion:
+    return region if region.clip is None else dataclasses.replace(region, clip=0)
 
 
 class _Inputs:

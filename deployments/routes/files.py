@@ -17,8 +17,9 @@ from deployments.media_input import one
 from deployments.pages import page_query
 from deployments.schema_parts import Body
 from deployments.service import Service
+from vitron.media import sniff_picture
+from vitron.video import sniff_video
 
-_VIDEO_MARKS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 _MAX_TTL_S = 2592000
 
 
@@ -32,7 +33,7 @@ class Expiry(Body):
 class FileRequest(Body):
     """The fields of an upload beside the file."""
 
-    purpose: Literal["vision", "user_data", "assistants", "assistants_output"] = "vision"
+    purpose: Literal["vision", "user_data", "assistants"] = "vision"
     expires_after: Expiry | None = None
 
 
@@ -110,11 +111,10 @@ def describe(file: StoredFile) -> dict[str, Any]:
 
 async def _checked(data: bytes, service: Service) -> str:
     """Return the media type of a picture or video that can be read; what its owner says it is does not count."""
-    if data[4:8] in _VIDEO_MARKS or data[:4] == b"\x1aE\xdf\xa3":
+    if sniff_video(data) not in ("", "gif"):  # an animation may be either; as a file it is a picture
         return f"video/{(await service.videos.probe(data, 'file')).format}"
     await service.pictures.read_bytes(data, "file")
-    marks = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"RIFF": "webp", b"GIF8": "gif", b"BM": "bmp"}
-    return next(f"image/{name}" for mark, name in marks.items() if data.startswith(mark))
+    return f"image/{sniff_picture(data)}"
 
 
 def _unknown(file_id: str) -> ApiError:

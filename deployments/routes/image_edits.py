@@ -19,6 +19,7 @@ from deployments.conversation import read_conversation
 from deployments.errors import ApiError, from_failure, overloaded, shown
 from deployments.forms import read_fields
 from deployments.jobs.accept import check_served
+from deployments.media_files import StoredMedium
 from deployments.media_input import check_drawn, picture_bytes, picture_of
 from deployments.messages import Done, Failure, TextDelta
 from deployments.models import check_model
@@ -27,7 +28,7 @@ from deployments.schema import ChatRequest
 from deployments.schema_media import UPLOADED, ImageEditRequest, Reference
 from deployments.schema_parts import RegionField
 from deployments.service import Service
-from vitron.media import ImageLimits, MediaError, encode_png, transparent_area
+from vitron.media import ImageLimits, MediaError, transparent_area
 from vitron.regions import mask_to_png
 from vitron.specialists.base import Option, SpecialistRequest
 from vitron.types import Image
@@ -38,6 +39,7 @@ _PARSED = ("regions", "n", "seed", "assistant", "options", "stream", "partial_im
 
 class _Edit(NamedTuple):
     body: ImageEditRequest
+    medium: StoredMedium
     image: Image
     regions: list[RegionField]
     options: dict[str, Option]
@@ -79,7 +81,7 @@ async def _read(request: Request, service: Service) -> _Edit:
     body = to_model(fields.document, ImageEditRequest)
     check_model(body.model, service.args)
     given: Reference = body.image[0] if isinstance(body.image, list) else body.image
-    image = await picture_of(service, owner, given, fields.files.get("image", []), "image")
+    medium, image = await picture_of(service, owner, given, fields.files.get("image", []), "image")
     if body.size not in (None, "auto", _size(image)):
         raise ApiError(400, f"size: got {shown(body.size)}, expected that of the picture, {_size(image)}", param="size")
     if body.n is not None and body.n > limits.max_outputs:
@@ -92,7 +94,7 @@ async def _read(request: Request, service: Service) -> _Edit:
         data = await picture_bytes(service, owner, body.mask, fields.files.get("mask", []), "mask")
         regions.append(await asyncio.to_thread(_area, data, image, limits))
         options["exact_mask"] = 1
-    return _Edit(body, image, regions, options)
+    return _Edit(body, medium, image, regions, options)
 
 
 def _on_picture(regions: list[RegionField]) -> list[RegionField]:
@@ -119,7 +121,7 @@ def _area(data: bytes, image: Image, limits: Limits) -> RegionField:
 
 async def _by_assistant(asked: _Edit, service: Service, owner: str, request_id: str) -> tuple[Image, ...]:
     """Put the request to the assistant, as a chat would."""
-    url = "data:image/png;base64," + base64.b64encode(await asyncio.to_thread(encode_png, asked.image)).decode("ascii")
+    url = await asyncio.to_thread(_data_url, asked.medium)
     parts = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": asked.body.prompt}]
     chat = ChatRequest.model_validate(
         {
@@ -144,6 +146,10 @@ async def _by_assistant(asked: _Edit, service: Service, owner: str, request_id: 
             elif isinstance(event, Done):
                 return _made(event, said, service)
     raise ApiError(500, "the reply ended before it was complete")
+
+
+def _data_url(medium: StoredMedium) -> str:
+    return f"data:{medium.mime};base64," + base64.b64encode(medium.data).decode("ascii")
 
 
 def _made(done: Done, said: str, service: Service) -> tuple[Image, ...]:

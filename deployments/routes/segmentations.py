@@ -8,22 +8,20 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from starlette.exceptions import HTTPException
 
-from deployments.args import Limits
-from deployments.body import parse_json, read_form, read_model, to_model
-from deployments.errors import ApiError, from_failure, shown
+from deployments.body import to_model
+from deployments.errors import ApiError, from_failure
+from deployments.forms import read_fields
+from deployments.media_input import picture_of
 from deployments.models import check_model
 from deployments.reply import detection
-from deployments.schema import ImageUrl, SegmentationRequest
+from deployments.schema_media import UPLOADED, SegmentationRequest
 from deployments.service import Service
 from vitron.specialists.base import SpecialistRequest
 from vitron.types import DrawnRegion, Image, SpecialistOutput
 
 SPECIALIST = "seem"
-_JSON_FIELDS = ("boxes", "points", "regions")
-_NO_URL = "data:,"
-"""Stands for the picture of a form while its other fields are checked."""
+_PARSED = ("boxes", "points", "regions", "threshold")
 
 
 def segmentation_routes(service: Service) -> APIRouter:
@@ -46,41 +44,13 @@ def segmentation_routes(service: Service) -> APIRouter:
 
 
 async def _read(request: Request, service: Service) -> tuple[SegmentationRequest, Image]:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "multipart/form-data":
-        body, data = await _read_form(request, service.args.limits)
-        check_model(body.model, service.args)
-        return body, await service.pictures.read_bytes(data, "image")
-    body = await read_model(request, SegmentationRequest, service.args.limits)
+    fields = await read_fields(request, service.args.limits, files=("image",), parsed=_PARSED)
+    if "image" in fields.files:
+        fields.document["image"] = UPLOADED
+    body = to_model(fields.document, SegmentationRequest)
     check_model(body.model, service.args)
-    url = body.image.url if isinstance(body.image, ImageUrl) else body.image
-    return body, await service.pictures.read_url(url, "image")
-
-
-async def _read_form(request: Request, limits: Limits) -> tuple[SegmentationRequest, bytes]:
-    try:
-        form = await read_form(request, limits)
-    except HTTPException as error:  # Starlette's own word for a broken form
-        raise ApiError(400, f"body: not a valid form ({error.detail})") from error
-    data = form.pop("image", None)
-    if not isinstance(data, bytes):
-        raise ApiError(400, "image: expected a file", param="image")
-    fields: dict[str, Any] = {"image": _NO_URL}
-    for name, value in form.items():
-        if isinstance(value, bytes):
-            raise ApiError(400, f"{name}: got a file, expected text", param=name)
-        if name in _JSON_FIELDS:
-            fields[name] = parse_json(value.encode(), limits.max_json_depth)
-        else:
-            fields[name] = _threshold(value) if name == "threshold" else value
-    return to_model(fields, SegmentationRequest), data
-
-
-def _threshold(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise ApiError(400, f"threshold: got {shown(text)}, expected a number in [0, 1]", param="threshold") from error
+    owner = str(request.scope["owner"])
+    return body, (await picture_of(service, owner, body.image, fields.files.get("image", []), "image")).image
 
 
 def _drawn(body: SegmentationRequest) -> tuple[DrawnRegion, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
@@ -21,7 +21,6 @@ from deployments.pages import page_query
 from deployments.schema_media import UPLOADED, VideoRequest
 from deployments.service import Service
 from vitron.config import VideoDiffusionConfig
-from vitron.media import encode_png
 from vitron.presets import preset
 from vitron.requests import ask_animation, ask_video
 
@@ -107,11 +106,10 @@ async def _order(request: Request, service: Service, owner: str) -> Order:
     for name, value in (("steps", body.steps), ("guidance_scale", body.guidance_scale)):
         if value is not None:
             options[name] = value
-    media, kind, text = [], JobKind.GENERATION, ask_video(body.prompt)
+    media, kind, text = list[StoredMedium](), JobKind.GENERATION, ask_video(body.prompt)
     if body.input_reference is not None:
         uploads = fields.files.get("input_reference", [])
-        image = await picture_of(service, owner, body.input_reference, uploads, "input_reference")
-        media.append(StoredMedium(encode_png(image), "image/png"))
+        media.append((await picture_of(service, owner, body.input_reference, uploads, "input_reference")).medium)
         kind, text = JobKind.ANIMATION, ask_animation(body.prompt)
     expected = {"size": size.size, "seconds": seconds(size.frames, size.fps)}
     return Order(kind=kind, text=text, prompt=body.prompt, asked=body, media=media, options=options, expected=expected)
@@ -134,6 +132,8 @@ def timing(body: VideoRequest, args: AppArgs) -> Timing:
         raise ApiError(400, f"size: got {shown(body.size)}, expected {size!r}", param="size")
     fps = body.fps or config.fps
     frames = body.frames or config.num_frames
+    if body.seconds is not None and body.frames is not None and body.fps is not None:
+        raise ApiError(400, "seconds: given beside frames and fps, expected two of the three", param="seconds")
     if body.seconds is not None and body.frames is None:
         # More seconds than the model can fill at its rate are filled with as many frames as there are, shown longer.
         fps = body.fps or min(config.fps, config.max_frames / body.seconds)
@@ -161,12 +161,11 @@ def describe(job: Job, args: AppArgs) -> dict[str, Any]:
     if "num_frames" in made:
         size = f"{made['width']}x{made['height']}"
         length = seconds(made["num_frames"], made["fps"])
-    status: Literal["queued", "in_progress", "completed", "failed"] | str = job.state.value
     return {
         "id": job.id,
         "object": "video",
         "model": args.model_id,
-        "status": status,
+        "status": job.state.value,
         "progress": job.progress,
         "created_at": int(job.created_at),
         "completed_at": None if job.state is not JobState.COMPLETED else _whole(job.finished_at),

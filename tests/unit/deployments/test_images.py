@@ -32,6 +32,7 @@ def test_pictures_follow_count_seed_and_layout(gateway: Local) -> None:
         {"regions": [region("scribble", points=[[0, 0], [1, 1]])["region"]]},
         {"prompt": "red", "threshold": 0.3},
         {"prompt": "red", "image": {"url": data_url()}},
+        {"prompt": "red", "image": {"image_url": data_url()}},
     ],
 )
 def test_every_kind_of_prompt_segments(gateway: Local, fields: dict[str, object]) -> None:

@@ -176,7 +176,7 @@ def test_work_for_a_client_that_left_stops_at_the_next_step() -> None:
 
 def test_a_slow_video_gives_signs_of_life(gateway: Local) -> None:
     answer = gateway.client.post(URL, json=chat_body("draw", stream=True, vitron={"options": {"step_s": 0.2}}))
-    assert json.dumps({"progress": {"done": 1, "total": STEPS}}, separators=(",", ":"))[1:-1] in answer.text
+    assert '"progress":{"done":' in answer.text
     wait_until(lambda: not gateway.handles.language_model.part._language.engine.live)
 
 

@@ -110,6 +110,13 @@ def test_the_files_of_one_key_are_limited(tmp_path: Path) -> None:
         check(client.post("/v1/files", files={"file": ("a.png", PNG)}), 400)
 
 
+def test_what_chats_made_is_not_counted_as_uploads(tmp_path: Path) -> None:
+    with local_gateway(storage={"folder": str(tmp_path), "max_files": 1}).client as client:
+        chat = {"model": MODEL, "messages": [{"role": "user", "content": "film it"}]}
+        assert client.post("/v1/chat/completions", json=chat).json()["choices"][0]["message"]["vitron"]["videos"]
+        assert client.post("/v1/files", files={"file": ("a.png", PNG)}).status_code == 200
+
+
 def test_the_openai_client_makes_a_video(sdk: openai.OpenAI) -> None:
     video = sdk.videos.create_and_poll(prompt="film it", seconds="4", poll_interval_ms=20)
     assert (video.status, video.progress) == ("completed", 100)
@@ -143,6 +150,13 @@ def test_a_picture_is_edited_by_the_assistant_or_the_specialist(client: Any, ass
     answer = client.post("/v1/images/edits", json=body)
     assert answer.status_code == 200, answer.text
     assert answer.json()["size"] == "16x12" and len(answer.json()["data"]) == 1
+
+
+def test_a_mask_keeps_its_holes_however_it_is_sent(client: Any) -> None:
+    url = "data:image/png;base64," + base64.b64encode(mask()).decode()
+    body = {"image": data_url(90), "prompt": "recolour it", "mask": url}
+    form = client.post("/v1/images/edits", data={"prompt": "recolour it"}, files={"image": PNG, "mask": mask()})
+    assert client.post("/v1/images/edits", json=body).json()["data"] == form.json()["data"]
 
 
 def test_a_kept_file_is_edited_and_talked_about(client: Any) -> None:
@@ -217,6 +231,20 @@ WRONG: dict[str, tuple[str, dict[str, Any], dict[str, Any], int]] = {
         {"video": mp4()},
         400,
     ),
+    "region on a picture": (
+        "/v1/videos/edits",
+        {"prompt": "x", "regions": json.dumps([{"kind": "box", "box": [0, 0, 1, 1], "image": 0}])},
+        {"video": mp4()},
+        400,
+    ),
+    "seconds beside frames and fps": (
+        "/v1/videos",
+        {"prompt": "x", "seconds": "1", "frames": "8", "fps": "8"},
+        {},
+        400,
+    ),
+    "id with a zero byte": ("/v1/videos", {"prompt": "x", "input_reference[file_id]": "a\0b"}, {}, 404),
+    "option too long": ("/v1/videos", {"prompt": "x", "options": json.dumps({"a": "b" * 300})}, {}, 400),
     "region of nothing": ("/v1/videos/edits", {"prompt": "x", "regions": '[{"kind": "box"}]'}, {"video": mp4()}, 400),
     "regions no JSON": ("/v1/videos/edits", {"prompt": "x", "regions": "[{"}, {"video": mp4()}, 400),
     "nothing asked": ("/v1/videos/segmentations", {}, {"video": mp4()}, 400),
@@ -236,6 +264,28 @@ WRONG: dict[str, tuple[str, dict[str, Any], dict[str, Any], int]] = {
     ),
     "a picture of another size": ("/v1/images/edits", {"prompt": "x", "size": "1024x1024"}, {"image": PNG}, 400),
 }
+
+
+@pytest.mark.parametrize("charset", ["undefined", "none-such", "unicode_escape"])
+def test_a_form_in_a_charset_that_cannot_be_read_is_refused(client: Any, charset: str) -> None:
+    data = b'--x\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n\\x\r\n--x--\r\n'
+    header = {"content-type": f"multipart/form-data; boundary=x; charset={charset}"}
+    check(client.post("/v1/images/edits", content=data, headers=header), 400)
+
+
+@pytest.mark.parametrize("path", ["/v1/files/a%00b", "/v1/files/a%00b/content", "/v1/videos/%00", "/v1/videos/x%FFy"])
+def test_an_id_that_none_can_be_is_unknown(client: Any, path: str) -> None:
+    check(client.get(path), 404)
+    if not path.endswith("content"):
+        check(client.delete(path), 404)
+    assert client.get("/v1/files", params={"after": "a\0b"}).json()["data"] == []
+
+
+@pytest.mark.parametrize("asked", ["bytes=" + "9" * 5000 + "-", "bytes=-" + "9" * 5000, "bytes=0-" + "9" * 5000])
+def test_a_range_of_too_many_digits_is_none(client: Any, asked: str) -> None:
+    kept = client.post("/v1/files", files={"file": ("a.png", PNG)}).json()["id"]
+    answer = client.get(f"/v1/files/{kept}/content", headers={"range": asked})
+    assert (answer.status_code, answer.content) == (200, PNG)
 
 
 @pytest.mark.parametrize("name", WRONG)

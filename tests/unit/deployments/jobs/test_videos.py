@@ -247,3 +247,24 @@ def test_length_follows_seconds_frames_and_rate(fields: dict[str, Any], frames: 
     config = preset("tiny").zeroscope
     made = timing(VideoRequest(prompt="x", **fields), AppArgs())
     assert (made.frames, made.fps) == (frames if fields else config.num_frames, fps)
+
+
+def test_a_picture_is_kept_as_it_came(here: Served, client: Any) -> None:
+    """A photograph as PNG would be many times as large as the JPEG that it was."""
+    buffer = io.BytesIO()
+    PillowImage.effect_noise((160, 120), 90).convert("RGB").save(buffer, "JPEG", quality=60)
+    answer = client.post(
+        VIDEOS, data={"prompt": "bring to life"}, files={"input_reference": ("a.jpg", buffer.getvalue())}
+    )
+    folder = Path(here.args.storage.folder)
+    kept = [path.read_bytes() for path in folder.rglob(f"{answer.json()['id']}/input/*")]
+    assert kept == [buffer.getvalue()]
+    assert finished(client, answer.json()["id"])["status"] == "completed"
+
+
+def test_a_kept_picture_is_segmented(client: Any) -> None:
+    png = encode_png(np.full((12, 16, 3), 90, np.uint8))
+    kept = client.post("/v1/files", files={"file": ("a.png", png)}).json()["id"]
+    answer = client.post("/v1/images/segmentations", json={"image": {"file_id": kept}, "prompt": "red"})
+    assert answer.status_code == 200 and answer.json()["width"] == 16
+    check(client.post("/v1/images/segmentations", json={"image": {"file_id": "file-0"}, "prompt": "red"}), 404)
