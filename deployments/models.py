@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from deployments.args import AppArgs
 from deployments.errors import ApiError, shown
-from deployments.parts import served_specialists
 from vitron.presets import preset
 from vitron.routing import SPECIALISTS
 
@@ -28,8 +28,8 @@ def image_size(args: AppArgs) -> str:
     return f"{side}x{side}"
 
 
-def describe(args: AppArgs, created: int) -> dict[str, Any]:
-    """Return the model's entry in the list of models."""
+def describe(args: AppArgs, specialists: Collection[str], created: int) -> dict[str, Any]:
+    """Return the model's entry in the list of models; `specialists` are those that are served."""
     return {
         "id": args.model_id,
         "object": "model",
@@ -39,7 +39,7 @@ def describe(args: AppArgs, created: int) -> dict[str, Any]:
             "input": ["text", "image", "video", "region"],
             "regions": ["point", "box", "scribble", "polygon", "mask"],
             "output": ["text", "image", "mask", "video", "track"],
-            "modules": [module.value for module, name in SPECIALISTS.items() if name in served_specialists(args)],
+            "modules": [module.value for module, name in SPECIALISTS.items() if name in specialists],
             "message": ["hybrid", "text", "signal"],
             "image_size": image_size(args),
             "max_images": args.limits.max_images,

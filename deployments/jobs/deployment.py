@@ -50,10 +50,6 @@ class JobRunner:
         """Raise if the work has stopped, so that this replica is replaced."""
         self._runner.check_health()
 
-    async def live(self) -> int:
-        """Count the jobs under way."""
-        return self._runner.num_running
-
     async def __del__(self) -> None:
         """Give the jobs back; Ray Serve calls and awaits this when it ends a replica."""
         await self._runner.close()

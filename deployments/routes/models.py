@@ -16,11 +16,11 @@ def model_routes(service: Service) -> APIRouter:
 
     @router.get("/v1/models")
     async def list_models() -> dict[str, Any]:
-        return {"object": "list", "data": [describe(service.args, service.started)]}
+        return {"object": "list", "data": [describe(service.args, service.graph.specialists, service.started)]}
 
     @router.get("/v1/models/{model_id}")
     async def get_model(model_id: str) -> dict[str, Any]:
         check_model(model_id, service.args)
-        return describe(service.args, service.started)
+        return describe(service.args, service.graph.specialists, service.started)
 
     return router
