@@ -49,6 +49,7 @@ SETTINGS = Settings(
 NUM_CLIPS = {"generated": 10_000, "animated": 8_000}
 """Clips whose latents are kept; a shorter run keeps no more than it reads."""
 NUM_HELD_OUT = 16
+TOWARD_NOISE = 1.5
 MOVING = 5.0
 """Weight that the denoising error of what moves has beside the 1 of everything."""
 SHIFT_WEIGHT = 0.1
@@ -110,6 +111,7 @@ class Denoising(Objective):
             weights=(moving_weights if isinstance(denoiser, I2VGenDenoiser) else object_weights)(batch.latents),
             shared_noise=self.config.shared_noise,
             even_steps=True,
+            toward_noise=TOWARD_NOISE,
         )
         losses = {"denoise": parts["loss"]}
         for motion in motions:

@@ -115,6 +115,7 @@ def prediction_loss(
     weights: Tensor | None = None,
     shared_noise: float = 0.0,
     even_steps: bool = False,
+    toward_noise: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> dict[str, Tensor]:
     """Denoise at one random time step per row; epsilon is weighted by min-SNR, v is not.
@@ -126,6 +127,8 @@ def prediction_loss(
         weights: Of the squared errors, broadcasts over the latents; None: 1.
         shared_noise: Part of the noise that a clip's frames have in common (`vitron.diffusion.noise`).
         even_steps: Draw one time step from each of B equal parts of the noise levels: small batches then differ less.
+        toward_noise: With even steps, how much oftener late steps are drawn, 1: not at all. A clip's motion is decided
+            where all is noise; further on the noisy latents show it.
         generator: Of time steps and noise.
 
     Returns:
@@ -133,7 +136,9 @@ def prediction_loss(
     """
     config, device = scheduler.config, latents_B.device
     noise = draw_noise(latents_B.shape, generator, shared=shared_noise, device=device)
-    steps_B = _steps(int(config.num_train_timesteps), len(latents_B), generator, device, even=even_steps)
+    steps_B = _steps(
+        int(config.num_train_timesteps), len(latents_B), generator, device, even=even_steps, power=toward_noise
+    )
     alpha_B = scheduler.alphas_cumprod.to(device)[steps_B]
     predicted = predict(noised(latents_B, noise, alpha_B), steps_B).float()
     target, weight_B = _target(str(config.prediction_type), latents_B, noise, alpha_B)
@@ -142,12 +147,21 @@ def prediction_loss(
     return {"loss": (weight_B * mse_B).mean(), "mse": mse_B.mean()}
 
 
-def _steps(count: int, rows: int, generator: torch.Generator | None, device: torch.device, *, even: bool) -> Tensor:
+def _steps(
+    count: int,
+    rows: int,
+    generator: torch.Generator | None,
+    device: torch.device,
+    *,
+    even: bool,
+    power: float,
+) -> Tensor:
     if not even:
         return torch.randint(count, (rows,), generator=generator, device=device)
     parts_B = torch.randperm(rows, generator=generator, device=device)
     within_B = torch.rand(rows, generator=generator, device=device)
-    return ((parts_B + within_B) * (count / rows)).long().clamp(max=count - 1)
+    place_B = 1.0 - (1.0 - (parts_B + within_B) / rows).pow(power)
+    return (place_B * count).long().clamp(max=count - 1)
 
 
 def noised(latents: Tensor, noise: Tensor, alpha_B: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tests.unit.diffusion import models
 from vitron.diffusion.latents import LatentCodec, to_images, to_pixels
-from vitron.diffusion.losses import denoising_loss, edge_loss, vae_loss
+from vitron.diffusion.losses import denoising_loss, edge_loss, prediction_loss, vae_loss
 
 
 class Answering(nn.Module):
@@ -52,6 +52,21 @@ def test_the_network_sees_the_noise_of_the_time_step_that_it_is_told(kind: type)
     denoising_loss(unet, kind(**settings), latents, torch.zeros(16, 2, 8), generator=seeded)
     expected = DDPMScheduler(**settings).add_noise(latents, noise, steps)
     torch.testing.assert_close(unet.sample, expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("power", "middle"), [(1.0, 0.5), (2.0, 0.75)])
+def test_time_steps_are_even_or_lean_toward_noise(power: float, middle: float) -> None:
+    seen: list[Tensor] = []
+
+    def predict(noisy: Tensor, steps_B: Tensor) -> Tensor:
+        seen.append(steps_B)
+        return torch.zeros_like(noisy)
+
+    scheduler, latents = DDPMScheduler(prediction_type="v_prediction"), torch.zeros(200, 1, 2, 2)
+    prediction_loss(predict, scheduler, latents, even_steps=True, toward_noise=power)
+    steps = seen[0].sort().values
+    assert steps[100] / 1000 == pytest.approx(middle, abs=0.01)
+    assert steps[0] < 20 and 980 < steps[-1] < 1000
 
 
 def test_an_unknown_prediction_type_is_refused_by_name() -> None:
