@@ -52,9 +52,9 @@ NUM_HELD_OUT = 16
 TOWARD_NOISE = 1.5
 MOVING = 5.0
 """Weight that the denoising error of what moves has beside the 1 of everything."""
-SHIFT_WEIGHT = 0.1
+SHIFT_WEIGHT = 0.3
 """Of the error of motion, in latent positions, beside the denoising error."""
-MOVING_WEIGHT = 0.1
+MOVING_WEIGHT = 0.4
 """Of the cross-entropy of what moves."""
 OBJECTS = 3.0
 """The same of objects in a clip made from words."""

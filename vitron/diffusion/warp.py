@@ -16,6 +16,8 @@ from torch import Tensor
 
 SHIFT_SCALE = 4.0
 """Latent positions for a network output of 1."""
+EARLY, MOST = 2.0, 0.9
+"""The copies' part grows with `EARLY` times the noise's deviation up to `MOST`; the rest mends what they lack."""
 EMPTY = 1e-3
 """What less than this much moves to shows what was there."""
 
@@ -30,6 +32,17 @@ class Motion(NamedTuple):
 
     shift: Tensor
     moving: Tensor
+
+
+def as_one(motion: Motion) -> Motion:
+    """Return the motion with one shift for each frame, the mean over what moves.
+
+    What is set in motion is one thing that keeps its form; shifts that differ within it would bend it.
+    """
+    share = motion.moving.sigmoid().square()
+    mean = (motion.shift * share).sum(dim=(3, 4), keepdim=True)
+    mean = mean / share.sum(dim=(3, 4), keepdim=True).clamp(min=EMPTY)
+    return Motion(mean.expand_as(motion.shift), motion.moving)
 
 
 class Copies(NamedTuple):
@@ -80,8 +93,8 @@ def _splat(values_NChw: Tensor, shift_N2hw: Tensor) -> Tensor:
 def with_copies(noisy_BCFhw: Tensor, predicted_BCFhw: Tensor, copies: Copies, alpha_B: Tensor) -> Tensor:
     """Return a v-prediction whose clean latents are partly copies.
 
-    The copies' part is what is known of them where all is noise, and goes to 0 with the noise: then the noisy latents
-    themselves say best what is to be seen.
+    The copies' part is nearly all of what is known of them while there is much noise, and goes to 0 with the noise: then
+    the noisy latents themselves say best what is to be seen.
 
     Args:
         noisy_BCFhw: What was denoised, sqrt(alpha) * clean + sqrt(1 - alpha) * noise.
@@ -92,5 +105,6 @@ def with_copies(noisy_BCFhw: Tensor, predicted_BCFhw: Tensor, copies: Copies, al
     shape = (-1, 1, 1, 1, 1)
     signal, sigma = alpha_B.sqrt().view(shape), (1.0 - alpha_B).sqrt().view(shape)
     clean = signal * noisy_BCFhw - sigma * predicted_BCFhw
-    # The clean latents are in v with a factor of -1 / sigma; the part of the copies is sigma * known.
-    return predicted_BCFhw + copies.known * (clean - copies.latents)
+    part = (EARLY * sigma).clamp(max=MOST) * copies.known
+    # The clean latents are in v with a factor of -1 / sigma.
+    return predicted_BCFhw + part * (clean - copies.latents) / sigma

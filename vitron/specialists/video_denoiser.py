@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vitron.config import I2VGenConfig, VideoDiffusionConfig, ZeroscopeConfig
 from vitron.diffusion.temporal import WiderConv2d, beside, clip_positions, clips_of, narrow_temporal
-from vitron.diffusion.warp import SHIFT_SCALE, Motion, moved, with_copies
+from vitron.diffusion.warp import SHIFT_SCALE, Motion, as_one, moved, with_copies
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -237,7 +237,7 @@ class I2VGenDenoiser(VideoDenoiser):
         if self.alphas is None:
             return predicted, None
         own, shift, moving = predicted.float().split([self.latent_channels, 2, 1], dim=1)
-        motion = Motion(shift * SHIFT_SCALE, moving)
+        motion = as_one(Motion(shift * SHIFT_SCALE, moving))
         alpha_B = self.alphas[timesteps_B.long()]
         copied = with_copies(samples_BCFhw.float(), own, moved(first_BChw, motion), alpha_B)
         return copied.to(dtype), motion
