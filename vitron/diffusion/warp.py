@@ -93,8 +93,8 @@ def _splat(values_NChw: Tensor, shift_N2hw: Tensor) -> Tensor:
 def with_copies(noisy_BCFhw: Tensor, predicted_BCFhw: Tensor, copies: Copies, alpha_B: Tensor) -> Tensor:
     """Return a v-prediction whose clean latents are partly copies.
 
-    The copies' part is nearly all of what is known of them while there is much noise, and goes to 0 with the noise: then
-    the noisy latents themselves say best what is to be seen.
+    The copies' part is nearly all of what is known of them while there is much noise, and goes to 0 with it: then the
+    noisy latents themselves say best what is to be seen.
 
     Args:
         noisy_BCFhw: What was denoised, sqrt(alpha) * clean + sqrt(1 - alpha) * noise.
