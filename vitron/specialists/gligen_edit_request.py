@@ -132,9 +132,10 @@ def is_ground(region: Grounding) -> bool:
 
 
 def is_full(region: Grounding) -> bool:
-    """Tell whether a region is the whole picture."""
+    """Tell whether a region is the whole picture: its box covers that, or holds nothing and so says not where."""
     left, top, right, bottom = region.box
-    return (right - left) * (bottom - top) >= _COVERS
+    size = (right - left) * (bottom - top)
+    return size >= _COVERS or (size == 0 and region.label != BACKGROUND)
 
 
 def prompt(box: Box, drawn: Sequence[DrawnRegion]) -> DrawnRegion:
