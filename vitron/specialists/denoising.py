@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple
 
 import torch
@@ -54,6 +54,18 @@ class _EngineHolder:
             thread.stop()
 
 
+class Prepared(NamedTuple, Generic[ConditionT]):
+    """A request on its way.
+
+    Attributes:
+        jobs: The latents to make.
+        finish: Makes the output of them, in the jobs' order.
+    """
+
+    jobs: Sequence[DenoiseRequest[ConditionT]]
+    finish: Callable[[Sequence[Tensor]], SpecialistOutput]
+
+
 class DenoisingSpecialist(nn.Module, Generic[ConditionT]):
     """A `Specialist` whose output is denoised from noise; concurrent `run` calls share one engine."""
 
@@ -82,6 +94,10 @@ class DenoisingSpecialist(nn.Module, Generic[ConditionT]):
     @abstractmethod
     def decode(self, latents: Sequence[Tensor]) -> SpecialistOutput:
         """Return what finished latents show."""
+
+    def prepare(self, request: SpecialistRequest) -> Prepared[ConditionT]:
+        """Return the latents that a request needs, and what makes its output of them; raises as `plan`."""
+        return Prepared(self.plan(request), lambda latents: self.output_of(request, latents))
 
     def output_of(self, request: SpecialistRequest, latents: Sequence[Tensor]) -> SpecialistOutput:
         """Return a request's output from its finished latents."""
@@ -130,17 +146,12 @@ class DenoisingSpecialist(nn.Module, Generic[ConditionT]):
         cancelled: IsCancelled | None,
     ) -> list[SpecialistOutput]:
         try:
-            plans = [self.plan(request) for request in requests]
-            jobs = [job for plan in plans for job in plan]
-            latents = self._denoise(jobs, on_progress, cancelled)
-            outputs = [
-                self.output_of(request, [latents[job.request_id] for job in plan])
-                for request, plan in zip(requests, plans, strict=True)
-            ]
+            prepared = [self.prepare(request) for request in requests]
+            latents = self._denoise([job for each in prepared for job in each.jobs], on_progress, cancelled)
+            return [each.finish([latents[job.request_id] for job in each.jobs]) for each in prepared]
         # RuntimeError is what torch raises for all that can go wrong in a forward, memory included.
         except (RuntimeError, FloatingPointError) as error:
             raise SpecialistError(self.module.value, str(error)) from error
-        return outputs
 
     def _denoise(
         self,

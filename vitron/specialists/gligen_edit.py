@@ -21,15 +21,8 @@ from vitron.config import GligenConfig, VitronConfig
 from vitron.diffusion.latents import LatentCodec, to_images
 from vitron.diffusion.request import DenoiseRequest, Kept, Start
 from vitron.regions import box_of
-from vitron.specialists.base import (
-    IsCancelled,
-    OnProgress,
-    Option,
-    SpecialistError,
-    SpecialistRequest,
-    check_options,
-)
-from vitron.specialists.denoising import check_whole
+from vitron.specialists.base import Option, SpecialistRequest, check_options
+from vitron.specialists.denoising import Prepared, check_whole
 from vitron.specialists.gligen import OPTIONS as GENERATION_OPTIONS
 from vitron.specialists.gligen import Gligen, load_gligen
 from vitron.specialists.gligen_denoiser import GligenCondition, GligenDenoiser
@@ -109,10 +102,19 @@ class GligenEdit(Gligen):
 
     def plan(self, request: SpecialistRequest) -> list[DenoiseRequest[GligenCondition]]:
         """Return the latents that a request needs, one per picture; see `Gligen.plan`."""
-        return list(self.prepare(request).jobs)
+        return list(self.begin(request).jobs)
+
+    def prepare(self, request: SpecialistRequest) -> Prepared[GligenCondition]:
+        """See `DenoisingSpecialist.prepare`."""
+        work = self.begin(request)
+
+        def finish(latents: Sequence[Tensor]) -> SpecialistOutput:
+            return SpecialistOutput(images=tuple(self.finish(work, each) for each in latents))
+
+        return Prepared(work.jobs, finish)
 
     @torch.no_grad()
-    def prepare(self, request: SpecialistRequest) -> Work:
+    def begin(self, request: SpecialistRequest) -> Work:
         """Find out what is to be done where, and return it with the latents to make.
 
         Raises:
@@ -164,23 +166,6 @@ class GligenEdit(Gligen):
         elif work.edit.tint_ground:
             made = self._tinted_ground(work, made)
         return to_image(self._pasted(work, made))
-
-    def _run(
-        self,
-        requests: Sequence[SpecialistRequest],
-        on_progress: OnProgress | None,
-        cancelled: IsCancelled | None,
-    ) -> list[SpecialistOutput]:
-        try:
-            works = [self.prepare(request) for request in requests]
-            latents = self._denoise([job for work in works for job in work.jobs], on_progress, cancelled)
-            return [
-                SpecialistOutput(images=tuple(self.finish(work, latents[job.request_id]) for job in work.jobs))
-                for work in works
-            ]
-        # RuntimeError is what torch raises for all that can go wrong in a forward, memory included.
-        except (RuntimeError, FloatingPointError) as error:
-            raise SpecialistError(self.module.value, str(error)) from error
 
     def _edit_conditions(self, request: SpecialistRequest, edit: Edit) -> tuple[GligenCondition, GligenCondition]:
         """Return what the rows see; where something goes and nobody says what is there then, both see no text.
