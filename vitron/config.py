@@ -325,7 +325,7 @@ class AtlasConfig:
         steps, batch, lr: of the fit: pixels of a step, and Adam's learning rate.
         max_side: a clip is fitted at a size of at most this many pixels along its longer side.
         max_pixels: of all frames of the clip that is fitted; longer clips are fitted smaller.
-        max_keyframes: frames that the image editor paints for one edit.
+        keyframes: frames that the image editor paints for one edit, unless a request says otherwise.
         cache: fitted clips that are kept.
     """
 
@@ -338,7 +338,7 @@ class AtlasConfig:
     lr: float = 1e-3
     max_side: int = 432
     max_pixels: int = 12_000_000
-    max_keyframes: int = 4
+    keyframes: int = 4
     cache: int = 8
 
 

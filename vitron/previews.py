@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as PillowImage
 
+from vitron.frames import sample_numbers
 from vitron.types import Clip, Track
 
 Frames = npt.NDArray[np.uint8]
@@ -41,8 +42,7 @@ def animated_webp(frames: Frames, fps: float, max_side: int = THUMBNAIL_SIDE) ->
 
 def sprite_sheet(frames: Frames, max_side: int = SHEET_SIDE) -> bytes:
     """Encode frames side by side in reading order, as a JPEG that is about square."""
-    chosen = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), SHEET_FRAMES)).round().astype(int))
-    pictures = [_shrunk(frames[index], max_side) for index in chosen]
+    pictures = [_shrunk(frames[index], max_side) for index in sample_numbers(range(len(frames)), SHEET_FRAMES)]
     columns = math.ceil(math.sqrt(len(pictures)))
     width, height = pictures[0].size
     sheet = PillowImage.new("RGB", (columns * width, math.ceil(len(pictures) / columns) * height))

@@ -202,7 +202,7 @@ def _atlas() -> AtlasConfig:
         lr=3e-3,
         max_side=96,
         max_pixels=400_000,
-        max_keyframes=2,
+        keyframes=2,
     )
 
 

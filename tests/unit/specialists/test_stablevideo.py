@@ -25,7 +25,7 @@ from vitron.types import Clip, DrawnRegion, Grounding
 
 FRAMES, SIDE = 6, 32
 CONFIG = AtlasConfig(
-    hidden=32, layers=2, color_bands=4, alpha_bands=3, steps=60, batch=512, lr=5e-3, max_side=32, max_keyframes=2
+    hidden=32, layers=2, color_bands=4, alpha_bands=3, steps=60, batch=512, lr=5e-3, max_side=32, keyframes=2
 )
 AT = (0.125, 0.125, 0.375, 0.375)
 FULL = (0.0, 0.0, 1.0, 1.0)

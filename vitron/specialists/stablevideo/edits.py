@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from vitron.frames import sample_numbers
 from vitron.regions import box_of
 from vitron.specialists.gligen_edit_pixels import (
     core_of,
@@ -63,8 +64,7 @@ class Footage:
     @property
     def baked(self) -> npt.NDArray[np.int64]:
         """Numbers of the frames that atlases are averaged from."""
-        count = min(len(self.frames), MAX_BAKED)
-        return np.unique(np.linspace(0, len(self.frames) - 1, count).round().astype(np.int64))
+        return np.array(sample_numbers(range(len(self.frames)), MAX_BAKED))
 
 
 def remove(footage: Footage, painter: Painter) -> Frames:

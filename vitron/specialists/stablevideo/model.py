@@ -87,7 +87,7 @@ class StableVideo(nn.Module):
         if not request.instruction.strip() and request.signal is None:
             raise ValueError("instruction: got '' and no signal, expected at least one of them")
         edit = read_clip_edit(request)
-        count = int(request.options.get("keyframes", self.config.max_keyframes))
+        count = int(request.options.get("keyframes", self.config.keyframes))
         progress = Progress(self._total(options, count), on_progress)
         try:
             frames = self._edit(request, clip, edit, options, count, progress, cancelled or (lambda: False))
