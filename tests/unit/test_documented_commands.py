@@ -15,6 +15,9 @@ from torch.distributed.run import get_args_parser
 from deployments.__main__ import parser as deployments_parser
 from train.__main__ import CHAIN, settings_of, workers_of
 from train.__main__ import parser as train_parser
+from train.ablations.__main__ import chosen
+from train.ablations.__main__ import numbers as seeds_of
+from train.ablations.__main__ import parser as ablations_parser
 from train.data.check import parser as check_parser
 from train.data.sources import data_set
 from train.evaluation.options import parse as parse_evaluation
@@ -22,10 +25,13 @@ from train.on_ray import check_workers
 from train.recipe import NotForPreset
 from train.recipes import find
 from train.recipes.language_data import _entry
+from train.recipes.tokenizers import parser as tokenizers_parser
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TRAINING = ROOT / "docs/training.md"
+ELSEWHERE = ("make", "python -m train.ablations", "python -m train.recipes.tokenizers")
+"""What other pages tell of."""
 FOREIGN = ("python3 -m venv", ".venv/bin/pip", "pip install", ". .venv", "hf download", "tensorboard", "export ")
 """Beginnings of commands that are not ours, for people to judge."""
 
@@ -94,10 +100,18 @@ def check_make(words: list[str]) -> None:
     assert next(word for word in words if "=" not in word) in targets
 
 
+def check_ablations(words: list[str]) -> None:
+    args = ablations_parser().parse_args(words)
+    chosen(args.study)
+    seeds_of(args.seeds)
+
+
 OURS: dict[str, Callable[[list[str]], object]] = {
     "python -m train": check_train,
     "python -m train.data.check": check_data,
     "python -m train.evaluate": parse_evaluation,
+    "python -m train.ablations": check_ablations,
+    "python -m train.recipes.tokenizers": tokenizers_parser().parse_args,
     "python -m deployments": deployments_parser().parse_args,
     "torchrun": check_torchrun,
     "ray job submit": check_job,
@@ -117,14 +131,14 @@ def test_every_command_of_a_page_parses(page: Path) -> None:
                 OURS[name](words[len(name.split()) :])
             except SystemExit as error:
                 raise AssertionError(f"{page.name}: {line}") from error
-        elif page == TRAINING:
+        else:
             assert line.startswith(FOREIGN), line
 
 
 def test_the_page_on_training_has_commands_of_every_kind() -> None:
     lines = [shlex.join(words) for words in commands(TRAINING)]
     assert len(lines) > 30
-    assert all(any(line.startswith(f"{name} ") for line in lines) for name in OURS if name != "make")
+    assert all(any(line.startswith(f"{name} ") for line in lines) for name in OURS if name not in ELSEWHERE)
 
 
 def test_the_python_of_the_page_on_training_imports_what_is_there() -> None:

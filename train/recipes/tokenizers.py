@@ -119,13 +119,18 @@ def llm_tokenizer(num_signal: int, count: int = 30_000) -> PreTrainedTokenizerFa
     return wrapped
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    made = argparse.ArgumentParser(prog="python -m train.recipes.tokenizers", description=__doc__)
+    made.add_argument("which", choices=("clip", "llm"))
+    made.add_argument("--out", type=Path, required=True, help="folder that is written")
+    made.add_argument("--signal-tokens", type=int, default=8, help="of the LLM's tokenizer (default: 8)")
+    return made
+
+
 def main() -> None:
     """Write one tokenizer to a folder."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("which", choices=("clip", "llm"))
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--signal-tokens", type=int, default=8)
-    args = parser.parse_args()
+    args = parser().parse_args()
     made = clip_tokenizer() if args.which == "clip" else llm_tokenizer(args.signal_tokens)
     made.save_pretrained(args.out)
     print(f"{args.which} tokenizer: {len(made)} tokens -> {args.out}")

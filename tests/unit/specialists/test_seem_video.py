@@ -274,8 +274,16 @@ def test_a_box_of_a_later_run_finds_an_object_that_the_track_has_lost(small: See
         Grounding(box=(0.5, 0.5, 1.0, 1.0), label="star", span=(3, 5)),
     )
     assert len(small.run(request(regions=regions)).tracks) == 1
-    others = (regions[0], replace(regions[1], label="circle", span=(1, 5)))
-    assert [track.label for track in small.run(request(regions=others)).tracks] in (["star", "circle"], ["star"])
+
+
+def test_boxes_with_different_labels_are_tracks_of_their_own(seem: SeemVideo, crossing: Footage) -> None:
+    regions = (
+        Grounding(box=crossing.box(0, 0), label="star", span=(0, 3)),
+        Grounding(box=crossing.box(1, 9), label="circle", span=(9, 11)),
+    )
+    found = tracks(seem, crossing, regions=regions)
+    assert [track.label for track in found] == ["star", "circle"]
+    assert [min(agreement(track, crossing.masks[i])) > 0.6 for i, track in enumerate(found)] == [True, True]
 
 
 def test_what_has_left_the_picture_is_expected_at_its_edge() -> None:
