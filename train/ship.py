@@ -108,6 +108,8 @@ def _manifest(folders: list[Weights], name: str) -> dict[str, Any]:
     if not earlier and "runs" in first:
         earlier = [{"revision": first.get("revision"), "runs": first["runs"]}]
     made = [_link(weights.manifest()) for weights in reversed(folders[:-1])]
+    # Runs that began with what has since been shipped with them are known already.
+    earlier = [link for link in earlier if link not in made]
     return {"revision": name, "data": made[-1].get("data"), "seed": made[-1].get("seed"), "chain": [*earlier, *made]}
 
 

@@ -335,6 +335,11 @@ def test_a_chain_of_steps_trains_on_is_shipped_and_answers(begin: Weights, tmp_p
     train_here(run("alignment", "whole", tmp_path / "more", str(copy), steps="1"), say=SILENT)
     again = ship(open_run("whole", str(tmp_path / "more")), copy)
     assert Weights(copy).revision == again and Weights(copy).has("language_model") and Weights(copy).has("seem")
+    # A run that went on from one that was shipped meanwhile: what was shipped is told once.
+    train_here(run("alignment", "whole", tmp_path / "last", str(tmp_path / "more"), steps="2"), say=SILENT)
+    ship(open_run("whole", str(tmp_path / "last")), copy)
+    assert [link.get("steps") for link in Weights(copy).manifest()["chain"]][-2:] == [1, 2]
+    assert len(Weights(copy).manifest()["chain"]) == 3
 
 
 def test_an_adapter_trains_on_where_the_last_run_ended_and_is_served_merged(begin: Weights, tmp_path: Path) -> None:
