@@ -33,6 +33,14 @@ HEADLINES = (
     ("referring segmentation, cIoU", "segmentation", "ciou"),
     ("region captions, all attributes", "region_caption", "all_attributes"),
     ("generated pictures, all objects and places match", "image_generation", "all_and_layout_match"),
+    ("edited pictures, change made and all else right", "image_editing", "edit_done"),
+    ("video questions", "video_qa", "accuracy"),
+    ("video grounding, frame spans within 1", "video_grounding", "span_within_1"),
+    ("video grounding, IoU of boxes", "video_grounding", "box_iou"),
+    ("video segmentation by words, J&F", "track_text", "j_and_f"),
+    ("video segmentation by drawing, J&F", "track_mark", "j_and_f"),
+    ("animated pictures, all objects right in every frame", "image_to_video", "identity"),
+    ("animated pictures, motion as asked", "image_to_video", "follows"),
 )
 
 
