@@ -149,7 +149,9 @@ class Database:
             self._file.parent.mkdir(parents=True, exist_ok=True)
         # Looking first: to make what is there already would wait for other writers.
         with self._engine.connect() as connection:
-            if all(sa.inspect(connection).has_table(table) for table in metadata.tables):
+            there = sa.inspect(connection)
+            if all(there.has_table(table) for table in metadata.tables):
+                _check_columns(there)
                 self._ready = True
                 return
         try:
@@ -221,6 +223,17 @@ def page(
     asked = asked.order_by(number.desc() if newest_first else number).limit(limit + 1)
     rows = connection.execute(asked).mappings().all()
     return Rows(rows[:limit], len(rows) > limit)
+
+
+def _check_columns(there: sa.Inspector) -> None:
+    """Refuse a database that an earlier version made: what it holds stays as it is."""
+    for name, table in metadata.tables.items():
+        lacking = set(table.columns.keys()) - {column["name"] for column in there.get_columns(name)}
+        if lacking:
+            raise StorageUnavailableError(
+                f"the job database is of an earlier version (table {name} has no {', '.join(sorted(lacking))}): "
+                f"move it away, or name another one in storage.database"
+            )
 
 
 def from_os(error: OSError) -> StorageFullError | StorageUnavailableError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 import time
@@ -324,3 +325,16 @@ def test_jobs_outlive_a_crash_of_postgresql(postgres: Postgres) -> None:
 def test_a_database_of_another_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="mysql"):
         Database("mysql://host/name")
+
+
+def test_a_database_of_an_earlier_version_is_told_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE jobs (id TEXT)")
+        connection.execute("CREATE TABLE files (id TEXT)")
+        connection.execute("INSERT INTO jobs VALUES ('kept')")
+        connection.commit()
+    with pytest.raises(StorageUnavailableError, match=r"earlier version.*number.*storage\.database"):
+        store_of(Database(f"sqlite:///{path}")).create(new_job())
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT id FROM jobs").fetchall() == [("kept",)]
