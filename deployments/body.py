@@ -19,8 +19,6 @@ M = TypeVar("M", bound=BaseModel)
 _BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 _THREAD_BYTES = 256 * 1024
 """Bodies from this size on are parsed outside the event loop."""
-MAX_FIELD_BYTES = 1 << 20
-"""Size of one text field of a form."""
 
 
 async def read_model(request: Request, model: type[M], limits: Limits) -> M:

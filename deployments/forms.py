@@ -12,11 +12,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from deployments.args import Limits
-from deployments.body import MAX_FIELD_BYTES, parse_json, read_bytes
+from deployments.body import parse_json, read_bytes
 from deployments.errors import ApiError, shown
 
 _NAME = re.compile(r"([A-Za-z_]+)(?:\[([A-Za-z_]*)\])?")
 _MAX_FIELDS = 64
+_MAX_FIELD_BYTES = 1 << 20
 
 
 class Upload(NamedTuple):
@@ -60,7 +61,7 @@ async def _form(request: Request, limits: Limits, files: Collection[str], parsed
     try:
         async with (
             asyncio.timeout(limits.body_timeout_s),
-            request.form(max_files=limits.max_images, max_fields=_MAX_FIELDS, max_part_size=MAX_FIELD_BYTES) as form,
+            request.form(max_files=limits.max_images, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES) as form,
         ):
             for name, value in form.multi_items():
                 if isinstance(value, UploadFile):

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
+from starlette.requests import Request
+
+from deployments.body import to_model
 from deployments.errors import ApiError
-from deployments.forms import Upload
+from deployments.forms import Upload, read_fields
 from deployments.media_files import StoredMedium
-from deployments.schema_media import UPLOADED, MediaRef, Reference
-from deployments.schema_parts import ImageUrl, RegionField
+from deployments.media_reader import PictureReader, VideoReader
+from deployments.models import check_model
+from deployments.schema_media import UPLOADED, MediaRef, MediaRequest, Reference
+from deployments.schema_parts import RegionField
 from deployments.service import Service
 from vitron.media import sniff_picture
 from vitron.types import Image
 from vitron.video import VideoInfo
+
+M = TypeVar("M", bound=MediaRequest)
+Files = Mapping[str, Sequence[Upload]]
+"""What came as files of a form, by field."""
 
 
 class PictureInput(NamedTuple):
@@ -24,46 +33,53 @@ class PictureInput(NamedTuple):
 
 
 class VideoInput(NamedTuple):
-    """An encoded video, and what it holds."""
+    """An encoded video as its owner gave it, and what it holds."""
 
-    data: bytes
-    mime: str
+    medium: StoredMedium
     info: VideoInfo
 
 
-async def picture_of(
-    service: Service, owner: str, given: Reference | ImageUrl, uploads: Sequence[Upload], param: str
-) -> PictureInput:
+async def read_request(
+    request: Request, service: Service, model: type[M], *, files: Collection[str], parsed: Collection[str]
+) -> tuple[M, Files]:
+    """Read a body whose media are named in it or come as files of a form; see `read_fields`."""
+    fields = await read_fields(request, service.args.limits, files=files, parsed=parsed)
+    body = to_model({**fields.document, **dict.fromkeys(fields.files, UPLOADED)}, model)
+    check_model(body.model, service.args)
+    return body, fields.files
+
+
+async def picture_of(service: Service, owner: str, given: Reference, files: Files, param: str) -> PictureInput:
     """Return the picture of a field."""
-    data = await picture_bytes(service, owner, given, uploads, param)
+    data = await picture_bytes(service, owner, given, files, param)
     image = await service.pictures.read_bytes(data, param)
     return PictureInput(StoredMedium(data, f"image/{sniff_picture(data)}"), image)
 
 
-async def picture_bytes(
-    service: Service, owner: str, given: Reference | ImageUrl, uploads: Sequence[Upload], param: str
-) -> bytes:
+async def picture_bytes(service: Service, owner: str, given: Reference, files: Files, param: str) -> bytes:
     """Return the encoded picture of a field, which nobody has looked at yet."""
-    if given == UPLOADED:
-        return one(uploads, param).data
-    url, file_id = _place(given)
-    if url is not None:
-        return await service.pictures.fetch(url, param)
-    return await _kept(service, owner, file_id, param)
+    return await _bytes_of(service, service.pictures, owner, given, files, param)
 
 
-async def video_of(service: Service, owner: str, given: Reference, uploads: Sequence[Upload], param: str) -> VideoInput:
+async def video_of(service: Service, owner: str, given: Reference, files: Files, param: str) -> VideoInput:
     """Return the video of a field."""
-    if given == UPLOADED:
-        data = one(uploads, param).data
-    else:
-        url, file_id = _place(given)
-        if url is not None:
-            data = await service.videos.fetch(url, param)
-        else:
-            data = await _kept(service, owner, file_id, param)
+    data = await _bytes_of(service, service.videos, owner, given, files, param)
     info = await service.videos.probe(data, param)
-    return VideoInput(data, f"video/{info.format}", info)
+    return VideoInput(StoredMedium(data, f"video/{info.format}"), info)
+
+
+async def _bytes_of(
+    service: Service, reader: PictureReader | VideoReader, owner: str, given: Reference, files: Files, param: str
+) -> bytes:
+    if given == UPLOADED:
+        return one(files.get(param, ()), param).data
+    url, file_id = (given.address, given.file) if isinstance(given, MediaRef) else (given, None)
+    if url is not None:
+        return await reader.fetch(url, param)
+    found = None if file_id is None else await service.files.read(owner, file_id)
+    if found is None:
+        raise ApiError(404, f"{param}: no file {file_id!r} here, or it has expired", param=param, code="file_not_found")
+    return found.data
 
 
 def one(uploads: Sequence[Upload], param: str) -> Upload:
@@ -85,26 +101,23 @@ def on_video(regions: Sequence[RegionField], info: VideoInfo) -> list[RegionFiel
                 f"expected the one video, no image, and a frame from 0 to {info.num_frames - 1}",
                 param=at,
             )
-        check_drawn(region, at)
+        _check_drawn(region, at)
     return placed
 
 
-def check_drawn(region: RegionField, at: str) -> None:
+def on_picture(regions: Sequence[RegionField]) -> list[RegionField]:
+    """Return regions on the one picture of a request, having checked them."""
+    for index, region in enumerate(regions):
+        at = f"regions[{index}]"
+        if region.image or region.video is not None:
+            raise ApiError(400, f"{at}: expected image 0: there is one picture", param=at)
+        _check_drawn(region, at)
+    return list(regions)
+
+
+def _check_drawn(region: RegionField, at: str) -> None:
     """Raise if a region is not one."""
     try:
         region.drawn()
     except ValueError as error:
         raise ApiError(400, f"{at}.{error}", param=at) from error
-
-
-def _place(given: Reference | ImageUrl) -> tuple[str | None, str | None]:
-    if isinstance(given, MediaRef):
-        return given.url, given.file
-    return given.url if isinstance(given, ImageUrl) else given, None
-
-
-async def _kept(service: Service, owner: str, file_id: str | None, param: str) -> bytes:
-    found = None if file_id is None else await service.files.read(owner, file_id)
-    if found is None:
-        raise ApiError(404, f"{param}: no file {file_id!r} here, or it has expired", param=param, code="file_not_found")
-    return found.data

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -18,7 +18,6 @@ from deployments.schema_parts import (
     RegionField,
     Unit,
 )
-from vitron.types import DrawnRegion
 
 Model = Annotated[str, Field(min_length=1, max_length=200)]
 Prompt = Annotated[str, Field(min_length=1, max_length=4000)]
@@ -32,6 +31,7 @@ UPLOADED = "uploaded"
 class MediaRef(Body):
     """A picture or video: one of an https or data URL, a file's id, or a video job's id."""
 
+    url: Url | None = None
     image_url: Url | ImageUrl | None = None
     video_url: Url | ImageUrl | None = None
     file_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
@@ -41,13 +41,13 @@ class MediaRef(Body):
     def _is_one(self) -> MediaRef:
         given = [name for name in type(self).model_fields if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"got {given or 'nothing'}, expected one of image_url, video_url, file_id, id")
+            raise ValueError(f"got {given or 'nothing'}, expected one of {', '.join(type(self).model_fields)}")
         return self
 
     @property
-    def url(self) -> str | None:
+    def address(self) -> str | None:
         """The URL, if it is one."""
-        url = self.image_url or self.video_url
+        url = self.url or self.image_url or self.video_url
         return url.url if isinstance(url, ImageUrl) else url
 
     @property
@@ -60,10 +60,15 @@ Reference = Url | MediaRef
 """A URL, or an object that says what it is."""
 
 
-class Asked(Body):
-    """What every request of these routes may say."""
+class MediaRequest(Body):
+    """A request with media of its own."""
 
     model: Model | None = None
+
+
+class Asked(MediaRequest):
+    """What every request to the assistant may say."""
+
     seed: Seed | None = None
     message: Literal["hybrid", "text", "signal"] | None = None
     """What reaches the specialist; see chat."""
@@ -95,30 +100,43 @@ class VideoEditRequest(Asked):
     regions: list[RegionField] = Field(default_factory=list, max_length=64)
 
 
-class VideoSegmentationRequest(Asked):
-    """`POST /v1/videos/segmentations`: the masks of what is named or drawn, in every frame."""
+class ToSegment(Body):
+    """What is to be found: named, or drawn. Coordinates are in [0, 1]."""
 
-    video: Reference
     prompt: Annotated[str, Field(max_length=4000)] = ""
     boxes: list[BoxField] = Field(default_factory=list, max_length=64)
     points: list[PointField] = Field(default_factory=list, max_length=64)
     regions: list[RegionField] = Field(default_factory=list, max_length=64)
-    frame: Annotated[int, Field(strict=True, ge=0)] = 0
-    """Which frame `boxes` and `points` are on."""
     mask_format: MaskFormat = "rle"
 
     @model_validator(mode="after")
-    def _asks_for_something(self) -> VideoSegmentationRequest:
+    def _asks_for_something(self) -> Self:
         if not (self.prompt.strip() or self.boxes or self.points or self.regions):
             raise ValueError("prompt: expected a prompt, boxes, points or regions; got none of them")
         return self
 
-    def all_regions(self) -> list[RegionField]:
-        """Return everything that was drawn."""
-        drawn = [RegionField(kind="box", box=box, video=0, frame=self.frame) for box in self.boxes]
+    def all_regions(self, **at: int) -> list[RegionField]:
+        """Return everything that was drawn; `at` says what boxes and points are on."""
+        drawn = [RegionField(kind="box", box=box, **at) for box in self.boxes]
         if self.points:
-            drawn.append(RegionField(kind="point", points=list(self.points), video=0, frame=self.frame))
+            drawn.append(RegionField(kind="point", points=list(self.points), **at))
         return [*drawn, *self.regions]
+
+
+class VideoSegmentationRequest(ToSegment, Asked):
+    """`POST /v1/videos/segmentations`: the masks of what is named or drawn, in every frame."""
+
+    video: Reference
+    frame: Annotated[int, Field(strict=True, ge=0)] = 0
+    """Which frame `boxes` and `points` are on."""
+
+
+class SegmentationRequest(ToSegment, MediaRequest):
+    """`POST /v1/images/segmentations`: the objects of a picture that are named or drawn."""
+
+    image: Reference
+    threshold: Unit | None = None
+    """Return every object that scores this much; without it the best one."""
 
 
 class ImageEditRequest(Asked):
@@ -141,40 +159,3 @@ class ImageEditRequest(Asked):
     moderation: Any = IGNORED
     output_compression: Any = IGNORED
     safety_identifier: Any = IGNORED
-
-
-class SegmentationRequest(Body):
-    """`POST /v1/images/segmentations`: the objects of a picture that are named or drawn. Coordinates are in [0, 1]."""
-
-    image: Reference | ImageUrl
-    """An https or data URL, bare or as `{"url": ...}`, or a kept file."""
-    model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    prompt: Annotated[str, Field(max_length=4000)] = ""
-    boxes: list[BoxField] = Field(default_factory=list, max_length=64)
-    points: list[PointField] = Field(default_factory=list, max_length=64)
-    regions: list[RegionField] = Field(default_factory=list, max_length=64)
-    mask_format: MaskFormat = "rle"
-    threshold: Unit | None = None
-    """Return every object that scores this much; without it the best one."""
-
-    @model_validator(mode="after")
-    def _asks_for_something(self) -> SegmentationRequest:
-        if not (self.prompt.strip() or self.boxes or self.points or self.regions):
-            raise ValueError("prompt: expected a prompt, boxes, points or regions; got none of them")
-        return self
-
-    def drawn(self) -> tuple[DrawnRegion, ...]:
-        """Return everything that was drawn on the picture.
-
-        Raises:
-            ValueError: a region is wrong, or speaks of another picture.
-        """
-        regions = [DrawnRegion(kind="box", box=box) for box in self.boxes]
-        if self.points:
-            regions.append(DrawnRegion(kind="point", points=tuple(self.points)))
-        for region in self.regions:
-            if region.image or region.video is not None:
-                place = f"image {region.image}" if region.image else f"video {region.video}"
-                raise ValueError(f"regions: got {place}, expected image 0: there is one picture")
-            regions.append(region.drawn())
-        return tuple(regions)

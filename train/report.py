@@ -34,6 +34,7 @@ HEADLINES = (
     ("region captions, all attributes", "region_caption", "all_attributes"),
     ("generated pictures, all objects and places match", "image_generation", "all_and_layout_match"),
     ("edited pictures, change made and all else right", "image_editing", "edit_done"),
+    ("edited videos, change made in all frames", "video_editing", "edit_done"),
     ("video questions", "video_qa", "accuracy"),
     ("video grounding, frame spans within 1", "video_grounding", "span_within_1"),
     ("video grounding, IoU of boxes", "video_grounding", "box_iou"),

@@ -91,6 +91,8 @@ class VideoConfig:
         if self.max_frames < 1 or self.frame_grid < 1:
             got = f"{self.max_frames}, {self.frame_grid}"
             raise ValueError(f"max_frames, frame_grid: got {got}, expected 1 or more")
+        if self.frame_motion and not self.frame_tokens:
+            raise ValueError("frame_motion: got True without frame_tokens, which would tell it")
 
     @property
     def tokens_per_frame(self) -> int:

@@ -14,18 +14,15 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from deployments.args import Limits
-from deployments.body import to_model
 from deployments.conversation import read_conversation
 from deployments.errors import ApiError, from_failure, overloaded, shown
-from deployments.forms import read_fields
 from deployments.jobs.accept import check_served
 from deployments.media_files import StoredMedium
-from deployments.media_input import check_drawn, picture_bytes, picture_of
+from deployments.media_input import on_picture, picture_bytes, picture_of, read_request
 from deployments.messages import Done, Failure, TextDelta
-from deployments.models import check_model
 from deployments.reply import picture
 from deployments.schema import ChatRequest
-from deployments.schema_media import UPLOADED, ImageEditRequest, Reference
+from deployments.schema_media import ImageEditRequest, Reference
 from deployments.schema_parts import RegionField
 from deployments.service import Service
 from vitron.media import ImageLimits, MediaError, transparent_area
@@ -75,13 +72,9 @@ def image_edit_routes(service: Service) -> APIRouter:
 
 async def _read(request: Request, service: Service) -> _Edit:
     limits, owner = service.args.limits, str(request.scope["owner"])
-    fields = await read_fields(request, limits, files=("image", "mask"), parsed=_PARSED)
-    for name in fields.files:
-        fields.document[name] = UPLOADED
-    body = to_model(fields.document, ImageEditRequest)
-    check_model(body.model, service.args)
+    body, files = await read_request(request, service, ImageEditRequest, files=("image", "mask"), parsed=_PARSED)
     given: Reference = body.image[0] if isinstance(body.image, list) else body.image
-    medium, image = await picture_of(service, owner, given, fields.files.get("image", []), "image")
+    medium, image = await picture_of(service, owner, given, files, "image")
     if body.size not in (None, "auto", _size(image)):
         raise ApiError(400, f"size: got {shown(body.size)}, expected that of the picture, {_size(image)}", param="size")
     if body.n is not None and body.n > limits.max_outputs:
@@ -89,21 +82,12 @@ async def _read(request: Request, service: Service) -> _Edit:
     options: dict[str, Option] = dict(body.options)
     if body.n is not None:
         options["num_images"] = body.n
-    regions = _on_picture(body.regions)
+    regions = on_picture(body.regions)
     if body.mask is not None:
-        data = await picture_bytes(service, owner, body.mask, fields.files.get("mask", []), "mask")
+        data = await picture_bytes(service, owner, body.mask, files, "mask")
         regions.append(await asyncio.to_thread(_area, data, image, limits))
         options["exact_mask"] = 1
     return _Edit(body, medium, image, regions, options)
-
-
-def _on_picture(regions: list[RegionField]) -> list[RegionField]:
-    for index, region in enumerate(regions):
-        at = f"regions[{index}]"
-        if region.image or region.video is not None:
-            raise ApiError(400, f"{at}: expected image 0: there is one picture", param=at)
-        check_drawn(region, at)
-    return list(regions)
 
 
 def _area(data: bytes, image: Image, limits: Limits) -> RegionField:

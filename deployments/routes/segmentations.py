@@ -9,16 +9,13 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from deployments.body import to_model
-from deployments.errors import ApiError, from_failure
-from deployments.forms import read_fields
-from deployments.media_input import picture_of
-from deployments.models import check_model
+from deployments.errors import from_failure
+from deployments.media_input import on_picture, picture_of, read_request
 from deployments.reply import detection
-from deployments.schema_media import UPLOADED, SegmentationRequest
+from deployments.schema_media import SegmentationRequest
 from deployments.service import Service
 from vitron.specialists.base import SpecialistRequest
-from vitron.types import DrawnRegion, Image, SpecialistOutput
+from vitron.types import Image, SpecialistOutput
 
 SPECIALIST = "seem"
 _PARSED = ("boxes", "points", "regions", "threshold")
@@ -32,7 +29,7 @@ def segmentation_routes(service: Service) -> APIRouter:
     async def segment(request: Request) -> Response:
         limits = service.args.limits
         body, image = await _read(request, service)
-        specialist_request = _request(body, _drawn(body))
+        specialist_request = _request(body)
         async with asyncio.timeout(limits.request_timeout_s):
             result = await service.graph.run(SPECIALIST, specialist_request, image)
         if result.failure is not None:
@@ -44,23 +41,12 @@ def segmentation_routes(service: Service) -> APIRouter:
 
 
 async def _read(request: Request, service: Service) -> tuple[SegmentationRequest, Image]:
-    fields = await read_fields(request, service.args.limits, files=("image",), parsed=_PARSED)
-    if "image" in fields.files:
-        fields.document["image"] = UPLOADED
-    body = to_model(fields.document, SegmentationRequest)
-    check_model(body.model, service.args)
-    owner = str(request.scope["owner"])
-    return body, (await picture_of(service, owner, body.image, fields.files.get("image", []), "image")).image
+    body, files = await read_request(request, service, SegmentationRequest, files=("image",), parsed=_PARSED)
+    return body, (await picture_of(service, str(request.scope["owner"]), body.image, files, "image")).image
 
 
-def _drawn(body: SegmentationRequest) -> tuple[DrawnRegion, ...]:
-    try:
-        return body.drawn()
-    except ValueError as error:
-        raise ApiError(400, f"regions: {error}", param="regions") from error
-
-
-def _request(body: SegmentationRequest, drawn: tuple[DrawnRegion, ...]) -> SpecialistRequest:
+def _request(body: SegmentationRequest) -> SpecialistRequest:
+    drawn = tuple(region.drawn() for region in on_picture(body.all_regions()))
     options: dict[str, float | int | str] = {}
     if body.threshold is not None:
         options = {"threshold": body.threshold, "multiple": 1}

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from deployments.body import to_model
-from deployments.forms import Upload, read_fields
 from deployments.jobs.accept import Order, accept
 from deployments.jobs.model import JobKind
-from deployments.media_files import StoredMedium
-from deployments.media_input import VideoInput, on_video, video_of
-from deployments.models import check_model
+from deployments.media_input import VideoInput, on_video, read_request, video_of
 from deployments.routes.videos import answer, seconds
-from deployments.schema_media import UPLOADED, VideoEditRequest, VideoSegmentationRequest
+from deployments.schema_media import VideoEditRequest, VideoSegmentationRequest
 from deployments.service import Service
 from vitron.requests import ask_tracks
 
-B = TypeVar("B", VideoEditRequest, VideoSegmentationRequest)
 _PARSED = ("regions", "boxes", "points", "frame", "seed", "assistant", "options")
 
 
@@ -30,14 +23,14 @@ def video_work_routes(service: Service) -> APIRouter:
     @router.post("/v1/videos/edits")
     async def edit(request: Request) -> Response:
         owner = str(request.scope["owner"])
-        body, uploads = await _read(request, service, VideoEditRequest)
-        video = await video_of(service, owner, body.video, uploads, "video")
+        body, files = await read_request(request, service, VideoEditRequest, files=("video",), parsed=_PARSED)
+        video = await video_of(service, owner, body.video, files, "video")
         order = Order(
             kind=JobKind.EDIT,
             text=body.prompt,
             prompt=body.prompt,
             asked=body,
-            media=[StoredMedium(video.data, video.mime)],
+            media=[video.medium],
             regions=on_video(body.regions, video.info),
             expected=_expected(video),
         )
@@ -46,30 +39,21 @@ def video_work_routes(service: Service) -> APIRouter:
     @router.post("/v1/videos/segmentations")
     async def segment(request: Request) -> Response:
         owner = str(request.scope["owner"])
-        body, uploads = await _read(request, service, VideoSegmentationRequest)
-        video = await video_of(service, owner, body.video, uploads, "video")
+        body, files = await read_request(request, service, VideoSegmentationRequest, files=("video",), parsed=_PARSED)
+        video = await video_of(service, owner, body.video, files, "video")
         order = Order(
             kind=JobKind.SEGMENTATION,
             text=ask_tracks(body.prompt),
             prompt=body.prompt,
             asked=body,
-            media=[StoredMedium(video.data, video.mime)],
-            regions=on_video(body.all_regions(), video.info),
+            media=[video.medium],
+            regions=on_video(body.all_regions(video=0, frame=body.frame), video.info),
             expected=_expected(video),
             mask_format=body.mask_format,
         )
         return await _accepted(request, service, order, owner)
 
     return router
-
-
-async def _read(request: Request, service: Service, model: type[B]) -> tuple[B, list[Upload]]:
-    fields = await read_fields(request, service.args.limits, files=("video",), parsed=_PARSED)
-    if "video" in fields.files:
-        fields.document["video"] = UPLOADED
-    body = to_model(fields.document, model)
-    check_model(body.model, service.args)
-    return body, fields.files.get("video", [])
 
 
 async def _accepted(request: Request, service: Service, order: Order, owner: str) -> Response:

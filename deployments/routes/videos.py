@@ -8,17 +8,14 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from deployments.args import AppArgs
-from deployments.body import to_model
 from deployments.content import KeptMedium, serve_medium
 from deployments.errors import ApiError, shown
-from deployments.forms import read_fields
 from deployments.jobs.accept import Order, accept
 from deployments.jobs.model import Job, JobKind, JobState
 from deployments.media_files import StoredMedium
-from deployments.media_input import picture_of
-from deployments.models import check_model
+from deployments.media_input import picture_of, read_request
 from deployments.pages import page_query
-from deployments.schema_media import UPLOADED, VideoRequest
+from deployments.schema_media import VideoRequest
 from deployments.service import Service
 from vitron.config import VideoDiffusionConfig
 from vitron.presets import preset
@@ -96,11 +93,7 @@ def _unknown(job_id: str) -> ApiError:
 
 
 async def _order(request: Request, service: Service, owner: str) -> Order:
-    fields = await read_fields(request, service.args.limits, files=("input_reference",), parsed=_PARSED)
-    if "input_reference" in fields.files:
-        fields.document["input_reference"] = UPLOADED
-    body = to_model(fields.document, VideoRequest)
-    check_model(body.model, service.args)
+    body, files = await read_request(request, service, VideoRequest, files=("input_reference",), parsed=_PARSED)
     size = timing(body, service.args)
     options: dict[str, float | int | str] = {"num_frames": size.frames, "fps": size.fps}
     for name, value in (("steps", body.steps), ("guidance_scale", body.guidance_scale)):
@@ -108,8 +101,7 @@ async def _order(request: Request, service: Service, owner: str) -> Order:
             options[name] = value
     media, kind, text = list[StoredMedium](), JobKind.GENERATION, ask_video(body.prompt)
     if body.input_reference is not None:
-        uploads = fields.files.get("input_reference", [])
-        media.append((await picture_of(service, owner, body.input_reference, uploads, "input_reference")).medium)
+        media.append((await picture_of(service, owner, body.input_reference, files, "input_reference")).medium)
         kind, text = JobKind.ANIMATION, ask_animation(body.prompt)
     expected = {"size": size.size, "seconds": seconds(size.frames, size.fps)}
     return Order(kind=kind, text=text, prompt=body.prompt, asked=body, media=media, options=options, expected=expected)

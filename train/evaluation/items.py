@@ -30,6 +30,16 @@ KINDS: dict[str, tuple[str, ...]] = {
     "track_mark": ("track_mark",),
 }
 """Task to the dialogues that make it up, in equal shares. "chat" is scored for its module only."""
+SAMPLES = {
+    **dict.fromkeys(KINDS, 500),
+    "image_generation": 240,
+    "image_editing": 300,
+    "track_text": 300,
+    "track_mark": 300,
+    "image_to_video": 80,
+    "video_editing": 30,
+}
+"""How many samples of a task are asked unless told otherwise: fewer where each takes seconds."""
 WRITTEN_TASKS = ("module", "invocation")
 """Scored from the text of all other tasks' predictions; they ask nothing themselves."""
 SPECIALIST_TASKS = (

@@ -19,7 +19,7 @@ TASKS = (*KINDS, *WRITTEN_TASKS)
 class Options:
     """What to run; see the command line's help."""
 
-    samples: int
+    samples: int | None
     messages: tuple[MessageMode, ...]
     tasks: tuple[str, ...]
     splits: tuple[str, ...]
@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m train.evaluate", description="Evaluate the assistant.")
     names = ",".join(TASKS)
     add = made.add_argument
-    add("--samples", type=int, default=500, help="samples of each task and split")
+    add("--samples", type=int, help="samples of each task and split (default: 30 to 500, by what they take)")
     add("--message", default="hybrid", help="what reaches specialists: hybrid,text,signal")
     add("--tasks", default=names, help=f"some of {names}")
     add("--splits", default=",".join(SPLITS), help="test,compositional (or val)")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from train.evaluation.extractors import open_extractors
-from train.evaluation.items import KINDS, WRITTEN_TASKS, Item, items, modes
+from train.evaluation.items import KINDS, SAMPLES, WRITTEN_TASKS, Item, items, modes
 from train.evaluation.media_scores import left_out, media_scores
 from train.evaluation.options import Options
 from train.evaluation.predict import Assistant, predict, read_records
@@ -44,7 +44,8 @@ class _Run:
 
     def wanted(self, task: str, split: str) -> list[Item]:
         """Return the samples of one task."""
-        return list(items(task, split, self.options.samples, self.options.seed))
+        count = SAMPLES[task] if self.options.samples is None else self.options.samples
+        return list(items(task, split, count, self.options.seed))
 
     def predict(self, task: str, split: str, message: MessageMode) -> list[Case]:
         """Answer what is not answered yet, as far as the limit goes, and return all there is."""

@@ -27,7 +27,7 @@ from train.recipe import Build, Job, Objective, Recipe
 from train.recipes.specialists import refuse_stock
 from train.settings import Settings
 from vitron.presets import preset as configuration
-from vitron.specialists.text_condition import TextCondition
+from vitron.specialists.text_condition import TextCondition, tokenized
 
 SETTINGS = Settings(
     steps=1500, batch=64, micro_batch=32, lr=1e-3, warmup=50, ema=0.99, validate_steps=500, save_seconds=120.0
@@ -37,7 +37,9 @@ WORDS = 12
 NOISE = 0.3
 """Deviation of the noise on states, as a part of theirs: what is given back has to stand out as a generator sees it."""
 KEEP = 10.0
+"""Weight of how far states of pictures' texts have moved, as a part of their variance."""
 FRAMES = 8
+"""Length of the clips that texts are of; captions do not tell it."""
 NUM_HELD_OUT = 128
 NUM_DRAWN = 16
 STREAM = 46
@@ -74,14 +76,7 @@ class Texts:
         indices = range(number * self._size, (number + 1) * self._size)
         clips = [_of_clip(self._split, index, rng) for index in indices]
         pictures = [_of_picture(self._split, index, rng) for index in indices]
-        return Batch(self._ids(pictures), self._ids(clips))
-
-    def _ids(self, texts: list[str]) -> Tensor:
-        encoded = self._tokenizer(
-            texts, padding="max_length", max_length=self._length, truncation=True, return_tensors="pt"
-        )
-        ids: Tensor = encoded.input_ids
-        return ids
+        return Batch(*(tokenized(self._tokenizer, texts, self._length) for texts in (pictures, clips)))
 
 
 def _of_clip(split: str, index: int, rng: np.random.Generator) -> str:
@@ -96,7 +91,7 @@ def _of_picture(split: str, index: int, rng: np.random.Generator) -> str:
         made = edits.edit(scene, scene_rng(split, index, 0, STREAM), split)
         if made is not None:
             what = "" if made.target is None else f"the {captions.name(scene.objects[made.target])}"
-            return f"edit: {INSTRUCTIONS[made.kind].format(what=what, **made.words)}"
+            return INSTRUCTIONS[made.kind].format(what=what, **made.words)
     if rng.random() < 0.1:
         return shapes_latents.PHRASES[int(rng.integers(len(shapes_latents.PHRASES)))]
     pairs = shapes_latents.text_pairs(scene, rng)
@@ -114,13 +109,11 @@ class Recalling(Objective):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return how far states of pictures' texts have moved, and the cross-entropy of clips' words."""
-        kept, recalled = self._states(batch.pictures), self._states(batch.clips)
-        with torch.no_grad():
-            before = self.before(input_ids=batch.pictures).last_hidden_state.float()
+        recalled = self.states(batch.clips)
         noisy = recalled + NOISE * recalled.detach().std() * torch.randn_like(recalled)
         logits, target = self.words(noisy), self.spoken(batch.clips)
         return {
-            "keep": KEEP * F.mse_loss(kept, before) / before.var(),
+            "keep": KEEP * self.moved(batch.pictures),
             "recall": F.cross_entropy(logits.flatten(0, 2), target.flatten(), ignore_index=-1),
         }
 
@@ -136,7 +129,14 @@ class Recalling(Objective):
         behind_BT = padding_BT & F.pad(padding_BT, (1, 0))[:, :-1]
         return torch.stack(columns, dim=-1).masked_fill(behind_BT[..., None], -1)
 
-    def _states(self, ids_BT: Tensor) -> Tensor:
+    def moved(self, ids_BT: Tensor) -> Tensor:
+        """Return how far the states of texts are from those before, as a part of their variance."""
+        with torch.no_grad():
+            before = self.before(input_ids=ids_BT).last_hidden_state.float()
+        return F.mse_loss(self.states(ids_BT), before) / before.var()
+
+    def states(self, ids_BT: Tensor) -> Tensor:
+        """Return the last states [B, T, D]."""
         states: Tensor = self.parts["clip_text"](input_ids=ids_BT).last_hidden_state
         return states.float()
 
@@ -154,20 +154,17 @@ class HeldOut:
     def measure(self) -> dict[str, float]:
         """Return the share of words given back without noise, how far pictures' states moved, and both as "score"."""
         objective, batch = self._objective, self._batch
-        states = objective.parts["clip_text"](input_ids=batch.clips).last_hidden_state
         target = objective.spoken(batch.clips)
         known = target >= 0
-        right = (objective.words(states).argmax(-1) == target)[known].float().mean()
-        kept = objective.parts["clip_text"](input_ids=batch.pictures).last_hidden_state
-        before = objective.before(input_ids=batch.pictures).last_hidden_state
-        moved = F.mse_loss(kept, before) / before.var()
+        right = (objective.words(objective.states(batch.clips)).argmax(-1) == target)[known].float().mean()
+        moved = objective.moved(batch.pictures)
         return {"words": float(right), "moved": float(moved), "score": float(right - moved)}
 
     @torch.no_grad()
     def draw(self, folder: Path) -> None:
         """Write `words.txt`: texts, and what their last states give back of them."""
         objective, ids = self._objective, self._batch.clips[:NUM_DRAWN]
-        chosen = objective.words(objective.parts["clip_text"](input_ids=ids).last_hidden_state).argmax(-1)
+        chosen = objective.words(objective.states(ids)).argmax(-1)
         ends = (objective.spoken(ids)[..., 0] >= 0).sum(dim=1) - 1
         lines = [
             f"{self._tokenizer.decode(text, skip_special_tokens=True)} | {self._tokenizer.decode(words[end].flip(0))}"

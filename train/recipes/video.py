@@ -50,6 +50,7 @@ NUM_CLIPS = {"generated": 10_000, "animated": 8_000}
 """Clips whose latents are kept; a shorter run keeps no more than it reads."""
 NUM_HELD_OUT = 16
 TOWARD_NOISE = 1.5
+"""How time steps are drawn (`prediction_loss`)."""
 MOVING = 5.0
 """Weight that the denoising error of what moves has beside the 1 of everything."""
 SHIFT_WEIGHT = 0.3
@@ -110,7 +111,6 @@ class Denoising(Objective):
             batch.latents,
             weights=(moving_weights if isinstance(denoiser, I2VGenDenoiser) else object_weights)(batch.latents),
             shared_noise=self.config.shared_noise,
-            even_steps=True,
             toward_noise=TOWARD_NOISE,
         )
         losses = {"denoise": parts["loss"]}

@@ -114,8 +114,7 @@ def prediction_loss(
     *,
     weights: Tensor | None = None,
     shared_noise: float = 0.0,
-    even_steps: bool = False,
-    toward_noise: float = 1.0,
+    toward_noise: float | None = None,
     generator: torch.Generator | None = None,
 ) -> dict[str, Tensor]:
     """Denoise at one random time step per row; epsilon is weighted by min-SNR, v is not.
@@ -126,9 +125,9 @@ def prediction_loss(
         latents_B: Clean, scaled latents of pictures [B, C, h, w] or clips [B, C, F, h, w].
         weights: Of the squared errors, broadcasts over the latents; None: 1.
         shared_noise: Part of the noise that a clip's frames have in common (`vitron.diffusion.noise`).
-        even_steps: Draw one time step from each of B equal parts of the noise levels: small batches then differ less.
-        toward_noise: With even steps, how much oftener late steps are drawn, 1: not at all. A clip's motion is decided
-            where all is noise; further on the noisy latents show it.
+        toward_noise: Draw one time step from each of B parts of the noise levels, so that small batches differ less.
+            At 1 the parts are equal; above 1 they get smaller toward the noise, for what is decided there, such as a
+            clip's motion. None: draw each step for itself.
         generator: Of time steps and noise.
 
     Returns:
@@ -136,9 +135,7 @@ def prediction_loss(
     """
     config, device = scheduler.config, latents_B.device
     noise = draw_noise(latents_B.shape, generator, shared=shared_noise, device=device)
-    steps_B = _steps(
-        int(config.num_train_timesteps), len(latents_B), generator, device, even=even_steps, power=toward_noise
-    )
+    steps_B = _steps(int(config.num_train_timesteps), len(latents_B), generator, device, toward_noise)
     alpha_B = scheduler.alphas_cumprod.to(device)[steps_B]
     predicted = predict(noised(latents_B, noise, alpha_B), steps_B).float()
     target, weight_B = _target(str(config.prediction_type), latents_B, noise, alpha_B)
@@ -148,15 +145,9 @@ def prediction_loss(
 
 
 def _steps(
-    count: int,
-    rows: int,
-    generator: torch.Generator | None,
-    device: torch.device,
-    *,
-    even: bool,
-    power: float,
+    count: int, rows: int, generator: torch.Generator | None, device: torch.device, power: float | None
 ) -> Tensor:
-    if not even:
+    if power is None:
         return torch.randint(count, (rows,), generator=generator, device=device)
     parts_B = torch.randperm(rows, generator=generator, device=device)
     within_B = torch.rand(rows, generator=generator, device=device)

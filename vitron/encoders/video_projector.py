@@ -52,7 +52,7 @@ class VideoProjector(nn.Module):
             self.frame = nn.Linear(feature_width, width)
             self.number = nn.Parameter(_waves(config.max_frames, width))
             self.cell = nn.Parameter(torch.zeros(config.tokens_per_frame, width))
-        if config.frame_tokens and config.frame_motion:
+        if config.frame_motion:
             self.motion = nn.Linear(feature_width, width, bias=False)
             nn.init.zeros_(self.motion.weight)
 

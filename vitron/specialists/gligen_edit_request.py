@@ -132,10 +132,9 @@ def is_ground(region: Grounding) -> bool:
 
 
 def is_full(region: Grounding) -> bool:
-    """Tell whether a region is the whole picture: its box covers that, or holds nothing and so says not where."""
+    """Tell whether a region is the whole picture."""
     left, top, right, bottom = region.box
-    size = (right - left) * (bottom - top)
-    return size >= _COVERS or (size == 0 and region.label != BACKGROUND)
+    return (right - left) * (bottom - top) >= _COVERS
 
 
 def prompt(box: Box, drawn: Sequence[DrawnRegion]) -> DrawnRegion:

@@ -63,6 +63,13 @@ class _Cache:
             self._entries.clear()
 
 
+def tokenized(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], length: int) -> Tensor:
+    """Return token ids [B, T], cut and padded to T = `length`."""
+    encoded = tokenizer(list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+    ids: Tensor = encoded.input_ids
+    return ids
+
+
 class TextCondition(nn.Module):
     """CLIP's text tower with its tokenizer and a cache of the last texts."""
 
@@ -110,15 +117,7 @@ class TextCondition(nn.Module):
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Return token ids [B, T], cut and padded to the encoder's length."""
-        encoded = self.tokenizer(
-            list(texts),
-            padding="max_length",
-            max_length=self.length,
-            truncation=True,
-            return_tensors="pt",
-        )
-        ids: Tensor = encoded.input_ids
-        return ids
+        return tokenized(self.tokenizer, texts, self.length)
 
     @torch.no_grad()
     def forward(self, ids_BT: Tensor) -> tuple[Tensor, Tensor]:

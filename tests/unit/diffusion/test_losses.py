@@ -63,7 +63,7 @@ def test_time_steps_are_even_or_lean_toward_noise(power: float, middle: float) -
         return torch.zeros_like(noisy)
 
     scheduler, latents = DDPMScheduler(prediction_type="v_prediction"), torch.zeros(200, 1, 2, 2)
-    prediction_loss(predict, scheduler, latents, even_steps=True, toward_noise=power)
+    prediction_loss(predict, scheduler, latents, toward_noise=power)
     steps = seen[0].sort().values
     assert steps[100] / 1000 == pytest.approx(middle, abs=0.01)
     assert steps[0] < 20 and 980 < steps[-1] < 1000

@@ -112,6 +112,8 @@ def test_wrong_clips_are_refused() -> None:
         Clip(frames=FRAMES[:2], numbers=(4, 4))
     with pytest.raises(ValueError, match="fps: got 0"):
         Clip(frames=FRAMES, fps=0)
+    with pytest.raises(ValueError, match="frame_motion"):
+        VideoConfig(frame_tokens=False, frame_motion=True)
     with pytest.raises(ValueError, match="max_frames, frame_grid"):
         VideoConfig(max_frames=0)
 

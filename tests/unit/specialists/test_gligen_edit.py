@@ -188,13 +188,6 @@ def test_a_full_background_region_is_told_from_a_place_that_becomes_background()
     assert not gone.ground and len(gone.gone) == 1 and not gone.painted
 
 
-def test_a_new_background_whose_box_holds_nothing_is_that_of_the_whole_picture() -> None:
-    nowhere = Grounding(box=(0.0, 1.0, 1.0, 1.0), label="green background")
-    assert read_edit(models.request("make the background green", regions=(nowhere, RED)), exact=False).ground
-    erased = Grounding(box=(0.0, 1.0, 1.0, 1.0), label="background")
-    assert not read_edit(models.request("remove it", regions=(erased,)), exact=False).ground
-
-
 def test_make_means_another_colour_only_with_the_name_of_one() -> None:
     blue = read_edit(models.request("make it blue", regions=(Grounding(box=AT, label="blue star"),)), exact=False)
     cat = read_edit(models.request("make it a cat", regions=(Grounding(box=AT, label="cat"),)), exact=False)

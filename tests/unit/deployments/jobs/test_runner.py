@@ -202,6 +202,15 @@ def test_a_full_disk_does_not_lose_a_job(tmp_path: Path, monkeypatch: pytest.Mon
     assert worker.attempts >= 3 and not list(tmp_path.glob("artifacts/**/*.part"))
 
 
+def test_a_place_that_is_gone_is_a_failure_of_the_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def replace(part: str, path: str) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    monkeypatch.setattr("deployments.jobs.artifacts.os.replace", replace)
+    with pytest.raises(StorageUnavailableError):
+        Artifacts(str(tmp_path)).put("a/b", b"x")
+
+
 def test_what_has_expired_is_swept(tmp_path: Path) -> None:
     storage = storage_in(tmp_path, ttl_s=0.1)
     job, _ = storage.jobs.create(new_job())

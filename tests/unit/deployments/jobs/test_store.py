@@ -322,6 +322,21 @@ def test_jobs_outlive_a_crash_of_postgresql(postgres: Postgres) -> None:
     database.close()
 
 
+def test_ids_that_no_row_can_have_are_unknown_to_every_database(store: JobStore) -> None:
+    """PostgreSQL takes no zero byte in a text, and would answer with an error."""
+    store.create(new_job())
+    for odd in ("a\0b", "", "a" * 65, "../x"):
+        assert store.get("ann", odd) is None and not store.delete("ann", odd)
+        assert store.list("ann", after=odd).jobs == []
+
+
+def test_a_statement_of_postgresql_has_limited_time(postgres: Postgres) -> None:
+    database = Database(postgres.url, timeout_s=0.3)
+    with pytest.raises(StorageUnavailableError), database.read() as connection:
+        connection.execute(sa.text("SELECT pg_sleep(20)"))
+    database.close()
+
+
 def test_a_database_of_another_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="mysql"):
         Database("mysql://host/name")
