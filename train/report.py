@@ -40,6 +40,7 @@ HEADLINES = (
     ("video grounding, IoU of boxes", "video_grounding", "box_iou"),
     ("video segmentation by words, J&F", "track_text", "j_and_f"),
     ("video segmentation by drawing, J&F", "track_mark", "j_and_f"),
+    ("generated videos, all objects and directions match", "video_generation", "match"),
     ("animated pictures, all objects right in every frame", "image_to_video", "identity"),
     ("animated pictures, motion as asked", "image_to_video", "follows"),
 )

@@ -78,6 +78,9 @@ class VideoConfig:
         frame_tokens: whether each frame gives tokens of its own beside the temporal mean. The paper has the mean
             alone (§3.1), from which frame numbers can't be recovered.
         frame_grid: side of the grid of cells over which a frame's features are averaged: 1 is one token a frame.
+        frame_squares: whether a frame's cells are a picture's tokens: squares of merged patches through the LLM's own
+            projector, so that what the LLM has learned of pictures holds for frames. Then `frame_grid` is the number
+            of squares on a side.
         frame_motion: whether a frame's tokens also say what has changed since the frame before. Where nothing moves
             that is nothing, which a small LLM would have to learn to subtract.
     """
@@ -85,14 +88,16 @@ class VideoConfig:
     max_frames: int = 16
     frame_tokens: bool = True
     frame_grid: int = 1
+    frame_squares: bool = False
     frame_motion: bool = False
 
     def __post_init__(self) -> None:
         if self.max_frames < 1 or self.frame_grid < 1:
             got = f"{self.max_frames}, {self.frame_grid}"
             raise ValueError(f"max_frames, frame_grid: got {got}, expected 1 or more")
-        if self.frame_motion and not self.frame_tokens:
-            raise ValueError("frame_motion: got True without frame_tokens, which would tell it")
+        for name in ("frame_motion", "frame_squares"):
+            if getattr(self, name) and not self.frame_tokens:
+                raise ValueError(f"{name}: got True without frame_tokens, which would tell it")
 
     @property
     def tokens_per_frame(self) -> int:
@@ -243,7 +248,13 @@ class VideoDiffusionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ZeroscopeConfig(VideoDiffusionConfig):
-    """ZeroScope: text to video with `UNet3DConditionModel`."""
+    """ZeroScope: text to video with `UNet3DConditionModel`.
+
+    Attributes:
+        plan_channels: in which the first layer sees a plan (`vitron.clip_plan`); 0 as in stock checkpoints: none.
+    """
+
+    plan_channels: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,6 +268,8 @@ class I2VGenConfig(VideoDiffusionConfig):
         repeat_image: whether every frame sees the picture; stock checkpoints show it to the first frame alone.
         copies: whether the network also says what of the first frame moves where (`vitron.diffusion.warp`);
             for v-prediction. Stock checkpoints don't.
+        follows_plan: whether a plan (`vitron.clip_plan`) says what moves where to, for a network that copies.
+        detail: parts of a latent position, along a side, of each of which the network says whether it moves.
         text_layer: index into the text encoder's hidden states.
         knows_fps: whether it was trained with several frame rates; else a request's is that of playing alone.
     """
@@ -266,6 +279,8 @@ class I2VGenConfig(VideoDiffusionConfig):
     std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
     repeat_image: bool = False
     copies: bool = False
+    follows_plan: bool = False
+    detail: int = 1
     text_layer: int = -1
     knows_fps: bool = False
 

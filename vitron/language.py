@@ -114,9 +114,8 @@ class Language:
     def _clips(self, features: Sequence[ClipFeatures], device: torch.device) -> Tensor:
         assert self.video is not None
         means = torch.stack([clip.mean for clip in features]).to(device)
-        projected = self.model.projector(means.to(self.model.projector.linear.weight.dtype))
         frames = torch.cat([clip.frames for clip in features]).to(device)
-        embedded: Tensor = self.video(projected, frames, [len(clip.frames) for clip in features])
+        embedded: Tensor = self.video(means, frames, [len(clip.frames) for clip in features], self.model.projector)
         return embedded
 
     def answer(self, result: GenerationResult) -> Answer:

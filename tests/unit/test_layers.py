@@ -17,7 +17,7 @@ FORBIDDEN = {
 # A file of `vitron` may import files of its own layer and of the layers before it.
 LAYERS = [
     {"types", "media", "video", "previews", "requests", "frames", "tokens", "config", "engine_thread"},
-    {"prompt", "invocation", "regions", "presets", "weights", "losses"},
+    {"prompt", "invocation", "clip_plan", "regions", "presets", "weights", "losses"},
     {"encoders", "llm", "diffusion", "specialists"},
     {"language", "routing"},
     {"model"},

@@ -5,9 +5,10 @@ Kept as memory-mapped arrays in a folder whose name says what they were made fro
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,18 +19,20 @@ import torch
 
 from train.data import shapes_latents
 from train.data.caches import filled
-from train.data.shapes import captions, clip_captions, clip_requests, geometry
+from train.data.shapes import captions, clip_captions, clip_plans, clip_requests, geometry
 from train.data.shapes.clip_animate import Animation, animate
 from train.data.shapes.clip_dialogues import MAX_GENERATED
 from train.data.shapes.motion import CLIP_STREAM, Clip, sample_clip
-from train.data.shapes.render_clip import render_clip
+from train.data.shapes.render_clip import Footage, film
 from train.data.shapes.scene import scene_rng
 from train.data.shapes.wording import pick
 from train.precision import mixed_precision
+from vitron.clip_plan import PlannedTrack, planned_tracks
 from vitron.diffusion.latents import LatentCodec, to_pixels
 from vitron.specialists.text_condition import TextCondition
+from vitron.types import Grounding
 
-VERSION = 2
+VERSION = 3
 """Of what is computed: a change of the Shapes world, of the texts or of the arrays raises it."""
 
 NUM_FULL = 3
@@ -114,6 +117,10 @@ class ClipCache:
         folder: where the arrays are kept.
         latents: float16 [K, C, F, h, w], scaled.
         texts: int16 [K, NUM_FULL + 1, 2, T], token ids of (instruction, full description) pairs.
+        boxes: float16 [K, M, F, 4], where the plan's objects are, M = `MAX_GENERATED`; zeros of objects that are not.
+        there: bool [K, M, F], in which frames they are.
+        phrases: int16 [K, M, T], token ids of what they are.
+        source: bool [K, H, W], what is seen of the moving object in the first frame; see `moves`.
         moves: float16 [K, 3, F, h, w]: how far the first frame's place of a position is from it (x, y), in latent
             positions, and 1 where it is covered by what moves; all 0 in clips that do not begin with a picture.
     """
@@ -121,12 +128,17 @@ class ClipCache:
     folder: Path
     latents: npt.NDArray[np.float16]
     texts: npt.NDArray[np.int16]
+    boxes: npt.NDArray[np.float16]
+    there: npt.NDArray[np.bool_]
+    phrases: npt.NDArray[np.int16]
+    source: npt.NDArray[np.bool_]
     moves: npt.NDArray[np.float16]
 
     @classmethod
     def open(cls, folder: Path) -> ClipCache:
         """Map the arrays of a folder into memory."""
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("latents", "texts", "moves")}
+        names = (field.name for field in dataclasses.fields(cls) if field.name != "folder")
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}
         return cls(folder=folder, **arrays)
 
     def __reduce__(self) -> tuple[Callable[[Path], ClipCache], tuple[Path]]:
@@ -158,6 +170,10 @@ def _fill(folder: Path, draw: Draw, num_clips: int, frames: int, codec: LatentCo
     sizes: dict[str, tuple[Any, tuple[int, ...]]] = {
         "latents": (np.float16, (channels, frames, height, width)),
         "texts": (np.int16, (NUM_FULL + 1, 2, text.length)),
+        "boxes": (np.float16, (MAX_GENERATED, frames, 4)),
+        "there": (np.bool_, (MAX_GENERATED, frames)),
+        "phrases": (np.int16, (MAX_GENERATED, text.length)),
+        "source": (np.bool_, (height * codec.downscale, width * codec.downscale)),
         "moves": (np.float16, (3, frames, height, width)),
     }
     arrays = {
@@ -169,8 +185,15 @@ def _fill(folder: Path, draw: Draw, num_clips: int, frames: int, codec: LatentCo
         indices = range(first, min(first + CHUNK, num_clips))
         drawn = [draw("train", index, frames) for index in indices]
         rows = slice(indices.start, indices.stop)
-        arrays["latents"][rows] = _latents(codec, [each.clip for each in drawn])
+        films = [film(each.clip) for each in drawn]
+        arrays["latents"][rows] = _latents(codec, [each.frames for each in films])
         arrays["moves"][rows] = [moves(each, height, width) for each in drawn]
+        arrays["source"][rows] = [_source(each, shown) for each, shown in zip(drawn, films, strict=True)]
+        tracks = [planned_tracks(plan(each, shown), frames) for each, shown in zip(drawn, films, strict=True)]
+        arrays["boxes"][rows], arrays["there"][rows] = _padded(tracks, frames)
+        labels = [[*(track.label for track in each), *[""] * (MAX_GENERATED - len(each))] for each in tracks]
+        named = text.tokenize([label for each in labels for label in each])
+        arrays["phrases"][rows] = named.numpy().astype(np.int16).reshape(len(drawn), MAX_GENERATED, text.length)
         ids = text.tokenize([words for each in drawn for pair in each.pairs for words in pair])
         arrays["texts"][rows] = ids.numpy().astype(np.int16).reshape(len(drawn), NUM_FULL + 1, 2, text.length)
         if indices.stop == num_clips or time.monotonic() - said > SAY_SECONDS:
@@ -178,6 +201,29 @@ def _fill(folder: Path, draw: Draw, num_clips: int, frames: int, codec: LatentCo
             said = time.monotonic()
     for array in arrays.values():
         array.flush()
+
+
+def plan(drawn: Described, shown: Footage) -> list[Grounding]:
+    """Return the clip's plan: of one that begins with a picture, it says where what moves is."""
+    order = range(len(drawn.clip.movers)) if drawn.moving is None else [drawn.moving]
+    return clip_plans.plan(shown, list(order))
+
+
+def _source(drawn: Described, shown: Footage) -> npt.NDArray[np.bool_]:
+    if drawn.moving is None:
+        return np.zeros((drawn.clip.height, drawn.clip.width), np.bool_)
+    return shown.masks[drawn.moving, 0]
+
+
+def _padded(
+    tracks: Sequence[Sequence[PlannedTrack]], frames: int
+) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.bool_]]:
+    boxes = np.zeros((len(tracks), MAX_GENERATED, frames, 4), np.float16)
+    there = np.zeros((len(tracks), MAX_GENERATED, frames), np.bool_)
+    for row, found in enumerate(tracks):
+        for i, track in enumerate(found):
+            boxes[row, i], there[row, i] = track.boxes, track.there
+    return boxes, there
 
 
 def moves(drawn: Described, height: int, width: int) -> npt.NDArray[np.float32]:
@@ -200,9 +246,9 @@ def moves(drawn: Described, height: int, width: int) -> npt.NDArray[np.float32]:
 
 
 @torch.no_grad()
-def _latents(codec: LatentCodec, clips: list[Clip]) -> npt.NDArray[np.float32]:
+def _latents(codec: LatentCodec, clips: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
     device = codec.scaling_factor.device
-    pixels = to_pixels([frame for clip in clips for frame in render_clip(clip)]).to(device)
+    pixels = to_pixels([frame for clip in clips for frame in clip]).to(device)
     with mixed_precision(device.type):
         latents = codec.encode(pixels).float().cpu()
     split = latents.view(len(clips), -1, *latents.shape[1:]).transpose(1, 2)

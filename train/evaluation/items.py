@@ -36,8 +36,9 @@ SAMPLES = {
     "image_editing": 300,
     "track_text": 300,
     "track_mark": 300,
-    "image_to_video": 80,
-    "video_editing": 30,
+    "video_generation": 300,
+    "image_to_video": 300,
+    "video_editing": 60,
 }
 """How many samples of a task are asked unless told otherwise: fewer where each takes seconds."""
 WRITTEN_TASKS = ("module", "invocation")

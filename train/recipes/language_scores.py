@@ -30,7 +30,7 @@ from vitron.types import Image
 
 CHUNK = 24
 """Held-out samples of one forward pass."""
-LONGEST_REPLY = 160
+LONGEST_REPLY = 192
 DRAWN = 8
 """Held-out pictures that are drawn."""
 

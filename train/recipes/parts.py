@@ -19,14 +19,15 @@ from train.recipes.tokenizers import coordinate_words
 from vitron.config import I2VGenConfig, Pretrained, VideoDiffusionConfig, VitronConfig
 from vitron.encoders.image import ImageEncoder, load_image_encoder
 from vitron.encoders.region import RegionEncoder, make_region_encoder
-from vitron.encoders.video_projector import PART, VideoProjector, make_video_projector
+from vitron.encoders.video_projector import PART as VIDEO
+from vitron.encoders.video_projector import VideoProjector, make_video_projector
 from vitron.llm.core import LanguageModel, order_coordinates
 from vitron.specialists.gligen import Gligen
 from vitron.specialists.seem.model import Seem
 from vitron.specialists.text_condition import TextCondition
 from vitron.specialists.video_diffusion import condition_projection
 
-FRONT = ("region_encoder", PART)
+FRONT = ("region_encoder", VIDEO)
 """Parts that embed what is seen, beside the projector."""
 VISION = 0.2
 """Factor on the rate of a vision tower that learns along. The stock tower never does (paper §3.1)."""
@@ -104,6 +105,8 @@ def open_language_side(build: Build, learns: Learns, new: set[str]) -> LanguageS
         order_coordinates(model, tokenizer, coordinate_words())
         start(model, "language_model", weights, new)
         parts = {"language_model": model}
+    if VIDEO in new:
+        video.see_changes(model.projector)
     parts = {"clip_vision": image, **parts, **dict(zip(FRONT, (region, video), strict=True))}
     return LanguageSide(parts=parts, model=model, image=image, region=region, video=video, tokenizer=tokenizer)
 

@@ -11,6 +11,7 @@ from vitron.evaluation.captions import mentioned
 from vitron.evaluation.grounding import box_iou, first_box
 from vitron.evaluation.vqa import exact
 from vitron.invocation import parse_groundings, parse_reply
+from vitron.routing import ANIMATION, verb_of
 from vitron.types import Grounding, Module, Reply
 
 ENOUGH_IOU = 0.5
@@ -39,12 +40,18 @@ def located_answer(text: str) -> str:
 
 
 def _invocation(sample: Sample, reply: Reply) -> bool:
-    """The same module and instruction, and the same boxes; a layout is free in where things go."""
+    """The same module and instruction, and the same boxes; a layout or plan is free in where things go.
+
+    What a picture shows is where it is, though: a plan that sets it in motion begins there.
+    """
     wanted, made = parse_reply(sample.turns[-1].text).invocation, reply.invocation
     if made is None or wanted is None or (made.module, made.instruction) != (wanted.module, wanted.instruction):
         return False
     if wanted.module is Module.IMAGE_GENERATION:
         return sorted(region.label for region in made.regions) == sorted(region.label for region in wanted.regions)
+    if wanted.module is Module.VIDEO_GENERATION:
+        same = {region.label for region in made.regions} == {region.label for region in wanted.regions}
+        return same and (verb_of(wanted.instruction) != ANIMATION or _meet(made.regions[:1], wanted.regions[:1]))
     return _meet(made.regions, wanted.regions)
 
 
@@ -117,6 +124,8 @@ _JUDGES: Mapping[str, Callable[[Sample, Reply], bool]] = {
     "grounded_vqa": _grounded_vqa,
     "video_caption": _vqa,
     "video_qa": _vqa,
+    "video_motion": _vqa,
+    "video_place": _rec,
     "video_grounding": _tracks,
     "video_grounded_caption": _grounded_caption,
     "grounded_video_qa": _grounded_vqa,

@@ -6,6 +6,7 @@ image generator's, their temporal layers as the identity; autoencoder and text e
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from vitron.specialists.i2vgen import I2VGen
 from vitron.specialists.text_condition import TextCondition
 from vitron.specialists.video_denoiser import I2VGenDenoiser, ZeroscopeDenoiser
 from vitron.specialists.video_diffusion import condition_projection
+from vitron.specialists.video_plan import VideoPlan
 from vitron.specialists.zeroscope import Zeroscope
 from vitron.weights import Weights
 
@@ -55,8 +57,8 @@ MOVING = 5.0
 """Weight that the denoising error of what moves has beside the 1 of everything."""
 SHIFT_WEIGHT = 0.3
 """Of the error of motion, in latent positions, beside the denoising error."""
-MOVING_WEIGHT = 0.4
-"""Of the cross-entropy of what moves."""
+MOVING_WEIGHT = 0.2
+"""Of the cross-entropy of what moves, in areas of it."""
 OBJECTS = 3.0
 """The same of objects in a clip made from words."""
 DIFFERENT = 0.8
@@ -95,12 +97,14 @@ class Denoising(Objective):
 
         def predict(noisy: Tensor, steps_B: Tensor) -> Tensor:
             if isinstance(denoiser, ZeroscopeDenoiser):
-                predicted: Tensor = denoiser(noisy, steps_B, tokens_BTD)
+                predicted: Tensor = denoiser(noisy, steps_B, tokens_BTD, self._filled(denoiser, batch))
                 return predicted
             assert isinstance(denoiser, I2VGenDenoiser)
             looks = torch.zeros_like(tokens_BTD[:, 0])
             fps_B = torch.full((len(noisy),), self.config.fps, device=noisy.device)
-            predicted, motion = denoiser.predict(noisy, steps_B, tokens_BTD, batch.latents[:, :, 0], looks, fps_B)
+            boxes_BF4 = batch.boxes[:, 0] * batch.planned[:, None, None]
+            first_BChw = batch.latents[:, :, 0]
+            predicted, motion = denoiser.predict(noisy, steps_B, tokens_BTD, first_BChw, looks, fps_B, boxes_BF4)
             if motion is not None:
                 motions.append(motion)
             return predicted
@@ -115,7 +119,7 @@ class Denoising(Objective):
         )
         losses = {"denoise": parts["loss"]}
         for motion in motions:
-            losses |= motion_losses(motion, batch.moves)
+            losses |= motion_losses(motion, batch.moves, batch.source)
         return losses
 
     def condition(self, batch: Batch) -> Tensor:
@@ -130,17 +134,26 @@ class Denoising(Objective):
         assert isinstance(denoiser, ZeroscopeDenoiser | I2VGenDenoiser)
         return denoiser.join(said_BTD, signal_BTD)
 
+    def _filled(self, denoiser: ZeroscopeDenoiser, batch: Batch) -> Tensor | None:
+        if denoiser.phrase is None:
+            return None
+        with torch.no_grad():
+            pooled = self.parts["clip_text"](input_ids=batch.phrases.flatten(0, 1)).pooler_output
+        plan = VideoPlan(boxes=batch.boxes, there=batch.there, phrases=pooled.view(*batch.phrases.shape[:2], -1))
+        filled = denoiser.filled(plan, *batch.latents.shape[3:])
+        return filled * batch.planned.view(-1, 1, 1, 1, 1).to(filled)
+
     @torch.no_grad()
     def _states(self, ids: Tensor) -> Tensor:
         states: Tensor = self.parts["clip_text"](input_ids=ids).last_hidden_state
         return states.float()
 
 
-def motion_losses(motion: Motion, moves_B3Fhw: Tensor) -> dict[str, Tensor]:
+def motion_losses(motion: Motion, moves_B3Fhw: Tensor, source_BHW: Tensor) -> dict[str, Tensor]:
     """Return the errors of what moves and where to, weighed.
 
-    "shift" is the mean distance of what moves from where it should be; "moving" the cross-entropy of which positions
-    of the first frame move, half of it of those that do.
+    "shift" is the mean distance of what moves from where it should be; "moving" the cross-entropy of which parts of the
+    first frame move, as a sum over them in areas of what does.
     """
     covered_BFhw = moves_B3Fhw[:, 2]
     source_Bhw, count_BF = covered_BFhw[:, 0], covered_BFhw.sum(dim=(2, 3))
@@ -148,10 +161,12 @@ def motion_losses(motion: Motion, moves_B3Fhw: Tensor) -> dict[str, Tensor]:
     error_BFhw = (motion.shift + back_B2F[..., None, None]).abs().sum(dim=1)
     there_BFhw = source_Bhw[:, None] * (count_BF > 0)[..., None, None]
     shift = (error_BFhw * there_BFhw).sum() / there_BFhw.sum().clamp(min=1.0)
-    target_BFhw = source_Bhw[:, None].expand_as(covered_BFhw)
-    entropy_BFhw = F.binary_cross_entropy_with_logits(motion.moving[:, 0], target_BFhw, reduction="none")
-    halves = [(entropy_BFhw * part).sum() / part.sum().clamp(min=1.0) for part in (target_BFhw, 1.0 - target_BFhw)]
-    return {"shift": SHIFT_WEIGHT * shift, "moving": MOVING_WEIGHT * (halves[0] + halves[1])}
+    logits_BFHW = F.pixel_shuffle(motion.moving.transpose(1, 2), math.isqrt(motion.moving.shape[1]))[:, :, 0]
+    target_BFHW = F.adaptive_avg_pool2d(source_BHW, logits_BFHW.shape[2:])[:, None].expand_as(logits_BFHW)
+    entropy_BFHW = F.binary_cross_entropy_with_logits(logits_BFHW, target_BFHW, reduction="none")
+    areas_B = target_BFHW.sum(dim=(1, 2, 3)).clamp(min=1.0)
+    moving = (entropy_BFHW.sum(dim=(1, 2, 3)) / areas_B).mean()
+    return {"shift": SHIFT_WEIGHT * shift, "moving": MOVING_WEIGHT * moving}
 
 
 def moving_weights(latents_BCFhw: Tensor) -> Tensor:

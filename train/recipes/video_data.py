@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -21,6 +22,8 @@ WITH_SIGNAL = {"meant": 0.36, "both": 0.24, "under": 0.32, "none": 0.08}
 WITHOUT_SIGNAL = {"full": 0.9, "none": 0.1}
 """Share of rows whose condition is: the signal, instruction and signal, an instruction that says too little with the
 signal, the instruction; or nothing said and nothing meant."""
+PLANNED = 0.8
+"""Share of rows with a plan, of those with a condition."""
 SIGNALLED = 0.55
 """Share of micro-batches with a signal."""
 SAID, MEANT = ("full", "both", "under"), ("meant", "both", "under")
@@ -36,6 +39,9 @@ class Batch(NamedTuple):
         meant: token ids of what the signals stand for `[B, T]`, those of the empty text where nothing is meant; None:
             there is no signal.
         noise: deviation of the noise on each signal `[B, 1, 1]`; None: there is no signal.
+        planned: 1 in rows with a plan `[B]`, else 0.
+        boxes, there, phrases: the plans; see `ClipCache`. Token ids are `[B, M, T]`.
+        source: see `ClipCache`.
         moves: where positions come from and what moves `[B, 3, F, h, w]`; see `ClipCache`.
     """
 
@@ -43,6 +49,11 @@ class Batch(NamedTuple):
     said: Tensor
     meant: Tensor | None
     noise: Tensor | None
+    planned: Tensor
+    boxes: Tensor
+    there: Tensor
+    phrases: Tensor
+    source: Tensor
     moves: Tensor
 
 
@@ -66,7 +77,6 @@ class Batches:
         rng = np.random.default_rng([STREAM, self._seed, number])
         rows = np.sort(rng.integers(len(self._cache), size=self._size))
         latents = torch.from_numpy(self._cache.latents[rows].astype(np.float32))
-        moves = torch.from_numpy(self._cache.moves[rows].astype(np.float32))
         signalled = rng.random() < SIGNALLED
         mix = WITH_SIGNAL if signalled else WITHOUT_SIGNAL
         kinds = rng.choice(list(mix), size=self._size, p=list(mix.values()))
@@ -74,7 +84,22 @@ class Batches:
         ids = torch.from_numpy(self._cache.texts[rows, pairs].astype(np.int64))
         says, means = (torch.from_numpy(np.isin(kinds, names))[:, None] for names in (SAID, MEANT))
         said = torch.where(says, ids[:, 0], self._empty)
-        if not signalled:
-            return Batch(latents, said, None, None, moves)
-        noise = torch.from_numpy(rng.uniform(0, SIGNAL_NOISE, (self._size, 1, 1)).astype(np.float32))
-        return Batch(latents, said, torch.where(means, ids[:, 1], self._empty), noise * means[:, :, None], moves)
+        meant = noise = None
+        if signalled:
+            drawn = torch.from_numpy(rng.uniform(0, SIGNAL_NOISE, (self._size, 1, 1)).astype(np.float32))
+            meant, noise = torch.where(means, ids[:, 1], self._empty), drawn * means[:, :, None]
+        return Batch(
+            latents=latents,
+            said=said,
+            meant=meant,
+            noise=noise,
+            planned=torch.from_numpy((kinds != "none") & (rng.random(self._size) < PLANNED)).float(),
+            boxes=self._floats("boxes", rows),
+            there=self._floats("there", rows),
+            phrases=torch.from_numpy(self._cache.phrases[rows].astype(np.int64)),
+            source=self._floats("source", rows),
+            moves=self._floats("moves", rows),
+        )
+
+    def _floats(self, name: str, rows: npt.NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(getattr(self._cache, name)[rows].astype(np.float32))

@@ -9,14 +9,15 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from train.data.clips_latents import KINDS
+from train.data.clips_latents import KINDS, plan
 from train.data.shapes.clip_match import match_animated, match_generated
 from train.data.shapes.clip_requests import required
 from train.data.shapes.motion import Clip
-from train.data.shapes.render_clip import render_clip
+from train.data.shapes.render_clip import film
 from train.recipes.specialists import save_grid
 from vitron.specialists.base import SpecialistRequest
 from vitron.specialists.video_diffusion import VideoDiffusion
+from vitron.types import Grounding
 
 Frames = npt.NDArray[np.uint8]
 SHOWN = 12
@@ -27,6 +28,7 @@ class _Asked(NamedTuple):
     text: str
     clip: Clip
     frames: Frames
+    regions: tuple[Grounding, ...]
 
 
 class HeldOut:
@@ -38,10 +40,14 @@ class HeldOut:
 
     @cached_property
     def asked(self) -> list[_Asked]:
-        """What is asked for: the last full pair of texts is the clip's whole description."""
+        """What is asked for: the last full pair of texts is the clip's whole description; with the clip's own plan."""
         frames = self._specialist.config.num_frames
         drawn = [KINDS[self._kind]("val", index, frames) for index in range(self._count)]
-        return [_Asked(each.pairs[-2][0], each.clip, render_clip(each.clip)) for each in drawn]
+        films = [film(each.clip) for each in drawn]
+        return [
+            _Asked(each.pairs[-2][0], each.clip, shown.frames, tuple(plan(each, shown)))
+            for each, shown in zip(drawn, films, strict=True)
+        ]
 
     def measure(self) -> dict[str, float]:
         """Return the shares of `clip_match` over the clips made."""
@@ -70,11 +76,13 @@ class HeldOut:
     def _clips(self) -> list[Frames]:
         """Make every clip, each from a seed of its own, on an engine of this thread."""
         engine = self._specialist.make_engine()
-        names: list[str] = []
+        prepared = []
         for seed, ask in enumerate(self.asked):
             image = ask.frames[0] if self._pictured else None
-            for job in self._specialist.plan(SpecialistRequest(instruction=ask.text, image=image, seed=seed)):
+            request = SpecialistRequest(instruction=ask.text, regions=ask.regions, image=image, seed=seed)
+            prepared.append(self._specialist.prepare(request))
+            for job in prepared[-1].jobs:
                 engine.submit(job)
-                names.append(job.request_id)
         latents = engine.run()
-        return [clip.frames for clip in self._specialist.decode([latents[name] for name in names]).clips]
+        made = [each.finish([latents[job.request_id] for job in each.jobs]) for each in prepared]
+        return [output.clips[0].frames for output in made]

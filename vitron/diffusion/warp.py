@@ -9,9 +9,11 @@ Shapes: B rows, C latent channels, F frames, h and w latent size.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 SHIFT_SCALE = 4.0
@@ -20,6 +22,8 @@ EARLY, MOST = 2.0, 0.9
 """The copies' part grows with `EARLY` times the noise's deviation up to `MOST`; the rest mends what they lack."""
 EMPTY = 1e-3
 """What less than this much moves to shows what was there."""
+MOVES = 0.4
+"""What moves by at least this share is cut out whole."""
 
 
 class Motion(NamedTuple):
@@ -27,7 +31,7 @@ class Motion(NamedTuple):
 
     Attributes:
         shift: [B, 2, F, h, w], how far each has moved in each frame (x, y), in latent positions.
-        moving: [B, 1, F, h, w], logits of whether it moves.
+        moving: [B, S * S, F, h, w], logits of whether each of S rows of S parts of it moves.
     """
 
     shift: Tensor
@@ -39,10 +43,21 @@ def as_one(motion: Motion) -> Motion:
 
     What is set in motion is one thing that keeps its form; shifts that differ within it would bend it.
     """
-    share = motion.moving.sigmoid().square()
+    share = share_of(motion).square()
     mean = (motion.shift * share).sum(dim=(3, 4), keepdim=True)
     mean = mean / share.sum(dim=(3, 4), keepdim=True).clamp(min=EMPTY)
     return Motion(mean.expand_as(motion.shift), motion.moving)
+
+
+def share_of(motion: Motion) -> Tensor:
+    """Return how much of each position moves, [B, 1, F, h, w] in [0, 1]."""
+    return motion.moving.float().sigmoid().mean(dim=1, keepdim=True)
+
+
+def along(motion: Motion, shift_B2F: Tensor, known_B: Tensor) -> Motion:
+    """Return the motion with shifts that are known from elsewhere, in the rows where they are."""
+    given = shift_B2F[..., None, None].expand_as(motion.shift).to(motion.shift)
+    return Motion(torch.where(known_B.view(-1, 1, 1, 1, 1), given, motion.shift), motion.moving)
 
 
 class Copies(NamedTuple):
@@ -61,7 +76,7 @@ def moved(first_BChw: Tensor, motion: Motion) -> Copies:
     """Return the frames that the first one becomes: what moves lies in front of what doesn't."""
     frames, (height, width) = motion.shift.shape[2], first_BChw.shape[2:]
     rows = first_BChw.float().repeat_interleave(frames, dim=0)
-    share = motion.moving.float().sigmoid().transpose(1, 2).flatten(0, 1)
+    share = share_of(motion).transpose(1, 2).flatten(0, 1)
     shift = motion.shift.float().transpose(1, 2).flatten(0, 1)
     carried = torch.cat([rows * share, share], dim=1)
     landed = _splat(carried, shift).view(len(rows), -1, height, width)
@@ -108,3 +123,45 @@ def with_copies(noisy_BCFhw: Tensor, predicted_BCFhw: Tensor, copies: Copies, al
     part = (EARLY * sigma).clamp(max=MOST) * copies.known
     # The clean latents are in v with a factor of -1 / sigma.
     return predicted_BCFhw + part * (clean - copies.latents) / sigma
+
+
+def fine_share(motion: Motion) -> Tensor:
+    """Return how much of each part of a position moves, by the mean over the frames: [B, S * h, S * w] in [0, 1]."""
+    logits_BShw = motion.moving.float().mean(dim=2)
+    return F.pixel_shuffle(logits_BShw, math.isqrt(logits_BShw.shape[1]))[:, 0].sigmoid()
+
+
+def composed(picture_3HW: Tensor, drawn_F3HW: Tensor, share_HW: Tensor, shift_2F: Tensor) -> Tensor:
+    """Return a clip [F, 3, H, W] of a picture's own pixels, as far as they are to be seen.
+
+    What stands still is the picture; what moves is its part of the picture, moved by whole pixels, so that neither is
+    blurred; and what comes to light is drawn.
+
+    Args:
+        picture_3HW: the first frame.
+        drawn_F3HW: the frames as they were drawn.
+        share_HW: how much of each pixel of the picture moves, in [0, 1].
+        shift_2F: how far in each frame (x, y), in pixels.
+    """
+    # Half of a thing left behind would be seen as another thing.
+    share_1HW = (share_HW[None] > MOVES).to(share_HW)
+    # A border of one pixel shows a mixture of what moves and of what is behind it.
+    left_1HW = F.max_pool2d(share_1HW, 3, stride=1, padding=1)
+    cut_4HW = torch.cat([picture_3HW, share_1HW])
+    frames = []
+    for drawn_3HW, (x, y) in zip(drawn_F3HW, shift_2F.T.round().long().tolist(), strict=True):
+        moved_4HW = _by_pixels(cut_4HW, x, y)
+        behind = drawn_3HW * left_1HW + picture_3HW * (1.0 - left_1HW)
+        frames.append(moved_4HW[:3] * moved_4HW[3:] + behind * (1.0 - moved_4HW[3:]))
+    return torch.stack(frames)
+
+
+def _by_pixels(values_CHW: Tensor, x: int, y: int) -> Tensor:
+    """Move by whole pixels; what comes in from outside is 0."""
+    height, width = values_CHW.shape[1:]
+    moved = torch.zeros_like(values_CHW)
+    if abs(x) < width and abs(y) < height:
+        rows, columns = slice(max(y, 0), height + min(y, 0)), slice(max(x, 0), width + min(x, 0))
+        origin_rows, origin_columns = slice(max(-y, 0), height - max(y, 0)), slice(max(-x, 0), width - max(x, 0))
+        moved[:, rows, columns] = values_CHW[:, origin_rows, origin_columns]
+    return moved

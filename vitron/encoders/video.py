@@ -3,25 +3,23 @@
 Patch features of T frames `[T, N, D]` are averaged over time to `[N, D]`, as in the paper, and take the same projector
 as a picture's. A mean does not know in which order things happened, so each frame also gives tokens of its own: its
 features averaged over the cells of a grid `[G, D]`, through a linear layer of their own (a mean over a quarter of the
-picture is not a square of merged patches, which is what the projector reads), plus an embedding of the frame's number.
-`VideoConfig.frame_tokens` switches them off.
+picture is not a square of merged patches, which is what the projector reads), or all of them through that projector,
+plus an embedding of the frame's number. `VideoConfig.frame_tokens` switches them off.
 
 It knows nothing of prompts; which frames are seen is `vitron.prompt.seen_frames`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vitron.config import VideoConfig
 from vitron.encoders.image import ImageEncoder
 from vitron.encoders.projector import Projector
-from vitron.encoders.video_projector import ClipFeatures, VideoProjector
+from vitron.encoders.video_projector import ClipFeatures, VideoProjector, in_cells
 from vitron.types import Clip
 
 
@@ -54,18 +52,15 @@ def pool_clips(patches: Tensor, lengths: Sequence[int], config: VideoConfig) -> 
         config: says whether frames give tokens, and how many.
 
     Returns:
-        `(means [C, N, D], frames [F, G, D])`; G is 0 if frames give no tokens.
+        `(means [C, N, D], frames [F, G, D])`; G is N where frames are seen as pictures are, and 0 if they give no
+        tokens.
     """
     if sum(lengths) != len(patches) or any(length < 1 for length in lengths):
         raise ValueError(f"lengths: got {list(lengths)}, expected numbers above 0 whose sum is {len(patches)}")
     means = torch.stack([clip.mean(0) for clip in patches.split(list(lengths))])
-    count, num_patches, width = patches.shape
     if not config.frame_tokens:
-        return means, patches.new_zeros(count, 0, width)
-    side = math.isqrt(num_patches)
-    grid = patches.transpose(1, 2).reshape(count, width, side, side)
-    cells = F.adaptive_avg_pool2d(grid, config.frame_grid).flatten(2).transpose(1, 2)
-    return means, cells
+        return means, patches[:, :0]
+    return means, patches if config.frame_squares else in_cells(patches, config.frame_grid)
 
 
 def embed_clips(patches: Tensor, lengths: Sequence[int], projector: Projector, video: VideoProjector) -> Tensor:
@@ -77,5 +72,5 @@ def embed_clips(patches: Tensor, lengths: Sequence[int], projector: Projector, v
         video: what clips need beside it.
     """
     means, frames = pool_clips(patches, lengths, video.config)
-    embedded: Tensor = video(projector(means), frames, lengths)
+    embedded: Tensor = video(means, frames, lengths, projector)
     return embedded

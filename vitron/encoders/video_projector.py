@@ -14,10 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitron.config import VideoConfig, VitronConfig
+from vitron.encoders.projector import Projector
 from vitron.weights import Weights
 
 PART = "video_projector"
 """Its file in a folder of weights."""
+NUMBER = 0.4
+"""Size of a new embedding of a frame's number beside what the frame shows."""
 
 
 class ClipFeatures(NamedTuple):
@@ -25,7 +28,8 @@ class ClipFeatures(NamedTuple):
 
     Attributes:
         mean: `[N, D]`, patch features averaged over the frames.
-        frames: `[T, G, D]`, each frame's features averaged over G cells; G is 0 if frames give no tokens.
+        frames: `[T, G, D]`, each frame's features averaged over G cells; all of its patches where frames are seen as
+            pictures are; none if frames give no tokens.
     """
 
     mean: Tensor
@@ -44,25 +48,39 @@ class VideoProjector(nn.Module):
     def __init__(self, config: VideoConfig, *, feature_width: int, width: int) -> None:
         super().__init__()
         self.config = config
-        # Tells the mean of a clip from a picture, which takes the same projector.
+        # Tells the mean of a clip from a picture, which takes the same projector. It and the embeddings of frames and
+        # cells count in units of what they are added to: trained projectors write hundreds of times as large as tokens
+        # are, and beside them numbers of a token's size are not seen.
         self.kind = nn.Parameter(torch.zeros(width))
         self.frame: nn.Linear | None = None
         self.motion: nn.Linear | None = None
         if config.frame_tokens:
-            self.frame = nn.Linear(feature_width, width)
+            if not config.frame_squares:
+                self.frame = nn.Linear(feature_width, width)
             self.number = nn.Parameter(_waves(config.max_frames, width))
             self.cell = nn.Parameter(torch.zeros(config.tokens_per_frame, width))
         if config.frame_motion:
             self.motion = nn.Linear(feature_width, width, bias=False)
             nn.init.zeros_(self.motion.weight)
 
-    def forward(self, means: Tensor, frames: Tensor, lengths: Sequence[int]) -> Tensor:
+    @torch.no_grad()
+    def see_changes(self, pictures: Projector, generator: torch.Generator | None = None) -> None:
+        """Let a new projector's changes be as large as what a trained projector gives, in directions of their own."""
+        if self.motion is None:
+            return
+        width = self.motion.out_features
+        turned, _ = torch.linalg.qr(torch.randn(width, width, generator=generator))
+        mean = pictures.linear.weight.view(width, pictures.merge**2, -1).sum(dim=1)
+        self.motion.weight.copy_(turned.to(mean) @ mean)
+
+    def forward(self, means: Tensor, frames: Tensor, lengths: Sequence[int], pictures: Projector) -> Tensor:
         """Embed clips.
 
         Args:
-            means: `[C, n, width]`, projected as a picture's features are.
+            means: `[C, N, D]`, patch features averaged over the frames.
             frames: `[F, G, D]`, frames of all clips one after another, as `pool_clips` gives them.
             lengths: C numbers of frames, at most `max_frames` each.
+            pictures: the language model's own projector, N patches to n tokens, which pictures take too.
 
         Returns:
             `[P, width]`, what stands at the P `<video>` positions of C clips: the n tokens of a clip's mean, then
@@ -74,16 +92,32 @@ class VideoProjector(nn.Module):
                 f"lengths: got {list(lengths)}, expected one for each of {len(means)} clips, at most {most} each, "
                 f"with the sum {len(frames)}"
             )
-        embedded = means + self.kind
-        if self.frame is None:
+        weight = pictures.linear.weight
+        embedded = pictures(means.to(weight))
+        embedded = embedded + _size(embedded) * self.kind
+        if not self.config.frame_tokens:
             return embedded.flatten(0, 1)
         numbers = torch.cat([self.number[:length] for length in lengths])
-        frames = frames.to(self.frame.weight)
-        tokens = self.frame(frames) + numbers[:, None] + self.cell
+        frames = frames.to(weight)
+        seen = pictures(frames) if self.frame is None else self.frame(frames)
+        tokens = seen + _size(seen) * (numbers[:, None] + self.cell)
         if self.motion is not None:
-            tokens = tokens + self.motion(changes(frames, lengths))
+            cells = in_cells(frames, self.config.frame_grid) if self.frame is None else frames
+            tokens = tokens + self.motion(changes(cells, lengths))
         parts = zip(embedded, tokens.split(list(lengths)), strict=True)
         return torch.cat([piece for mean, own in parts for piece in (mean, own.flatten(0, 1).to(mean))])
+
+
+def _size(tokens: Tensor) -> Tensor:
+    """Return the root mean square of each token, [..., 1]."""
+    return tokens.detach().float().square().mean(dim=-1, keepdim=True).sqrt().to(tokens)
+
+
+def in_cells(patches: Tensor, side: int) -> Tensor:
+    """Average patch features `[F, N, D]`, row-major over a square grid, over side * side cells."""
+    count, num_patches, width = patches.shape
+    grid = patches.transpose(1, 2).reshape(count, width, math.isqrt(num_patches), -1)
+    return F.adaptive_avg_pool2d(grid, side).flatten(2).transpose(1, 2)
 
 
 def changes(frames: Tensor, lengths: Sequence[int]) -> Tensor:
@@ -93,13 +127,13 @@ def changes(frames: Tensor, lengths: Sequence[int]) -> Tensor:
 
 
 def _waves(count: int, width: int) -> Tensor:
-    """Embeddings of 0 to `count` - 1 that are similar for neighbours, scaled like token embeddings (0.02)."""
+    """Embeddings of 0 to `count` - 1 that are similar for neighbours, with a deviation of `NUMBER`."""
     frequencies = math.pi * torch.arange(1, width // 2 + 1) / count / 2
     angles = torch.arange(count)[:, None] * frequencies
     decay = torch.arange(1, width // 2 + 1).rsqrt()
     waves = torch.cat([angles.sin() * decay, angles.cos() * decay], 1)
     padded = F.pad(waves, (0, width - waves.shape[1]))
-    return 0.02 * padded / padded.std()
+    return NUMBER * padded / padded.std()
 
 
 def make_video_projector(config: VitronConfig) -> VideoProjector:

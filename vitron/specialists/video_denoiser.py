@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from vitron.config import I2VGenConfig, VideoDiffusionConfig, ZeroscopeConfig
 from vitron.diffusion.temporal import WiderConv2d, beside, clip_positions, clips_of, narrow_temporal
-from vitron.diffusion.warp import SHIFT_SCALE, Motion, as_one, moved, with_copies
+from vitron.diffusion.warp import SHIFT_SCALE, Motion, along, as_one, moved, with_copies
+from vitron.specialists.video_plan import VideoPlan, cover, shift_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,12 +30,14 @@ class VideoCondition:
         fps: Frames per second; ZeroScope knows none.
         first: [C, h, w], latents of the picture that the clip begins with; None: there is none.
         looks: [D], a picture embedding of it.
+        plan: What is to be where; None: nobody says it.
     """
 
     tokens: Tensor
     fps: float = 8.0
     first: Tensor | None = None
     looks: Tensor | None = None
+    plan: VideoPlan | None = None
 
 
 class VideoDenoiser(nn.Module):
@@ -78,23 +81,37 @@ class VideoDenoiser(nn.Module):
 
 
 class ZeroscopeDenoiser(VideoDenoiser):
-    """Text to video: `UNet3DConditionModel`."""
+    """Text to video: `UNet3DConditionModel`.
+
+    Attributes:
+        phrase: From the phrase of a planned object to the channels that its boxes are filled with; None: the network
+            knows no plans.
+    """
+
+    def __init__(self, unet: Any, *, position_bands: int = 0, plan_channels: int = 0) -> None:
+        """Wrap a UNet whose first layer takes what `position_bands` and `plan_channels` say."""
+        super().__init__(unet, position_bands=position_bands)
+        self.phrase: nn.Linear | None = None
+        if plan_channels:
+            # The last channel says where anything is planned at all.
+            self.phrase = nn.Linear(int(unet.config["cross_attention_dim"]), plan_channels - 1, bias=False)
 
     @classmethod
     def from_config(cls, config: ZeroscopeConfig) -> ZeroscopeDenoiser:
         """Build one with random weights."""
         unet = UNet3DConditionModel(**config.unet)
-        expected = int(config.unet["out_channels"]) + 6 * config.position_bands
+        expected = int(config.unet["out_channels"]) + 6 * config.position_bands + config.plan_channels
         if (got := int(config.unet["in_channels"])) != expected:
-            raise ValueError(f"unet.in_channels: got {got}, expected {expected}: latents and position channels")
+            raise ValueError(f"unet.in_channels: got {got}, expected {expected}: latents, position and plan channels")
         _narrow(unet, config)
-        return cls(unet, position_bands=config.position_bands)
+        return cls(unet, position_bands=config.position_bands, plan_channels=config.plan_channels)
 
     def image_columns(self, image_in: int) -> list[int | None]:
         """Return which input channels of an image UNet with `image_in` channels this one's are (`take_over`)."""
         channels, places = self.latent_channels, 4 * self.position_bands
-        times = 2 * self.position_bands
-        return [*range(channels), *range(image_in - places, image_in), *[None] * times]
+        planned = 0 if self.phrase is None else self.phrase.out_features + 1
+        new = [None] * (2 * self.position_bands + planned)
+        return [*range(channels), *range(image_in - places, image_in), *new]
 
     def denoise(
         self,
@@ -104,12 +121,33 @@ class ZeroscopeDenoiser(VideoDenoiser):
         phase: Hashable,
     ) -> Tensor:
         """Return the prediction for each row."""
-        return self(samples_B, timesteps_B, torch.stack([condition.tokens for condition in conditions]))
+        plans = [condition.plan for condition in conditions]
+        filled = None
+        if self.phrase is not None and any(plan is not None for plan in plans):
+            _, _, frames, height, width = samples_B.shape
+            nothing = samples_B.new_zeros(self.phrase.out_features + 1, frames, height, width)
+            rows = [nothing if plan is None else self.filled(plan, height, width) for plan in plans]
+            filled = torch.stack([row.to(nothing) for row in rows])
+        return self(samples_B, timesteps_B, torch.stack([condition.tokens for condition in conditions]), filled)
 
-    def forward(self, samples_BCFhw: Tensor, timesteps_B: Tensor, tokens_BTD: Tensor) -> Tensor:
-        """Predict from tensors."""
+    def filled(self, plan: VideoPlan, height: int, width: int) -> Tensor:
+        """Return a plan's channels [..., k, F, h, w], its boxes filled with their phrases; it may have leading rows."""
+        assert self.phrase is not None
+        covers = cover(plan.boxes, height, width) * plan.there[..., None, None]
+        said = self.phrase(plan.phrases.to(self.phrase.weight))
+        boxes = torch.einsum("...mfhw,...mk->...kfhw", covers.to(said), said)
+        return torch.cat([boxes, covers.amax(dim=-4, keepdim=True).to(boxes)], dim=-4)
+
+    def forward(
+        self, samples_BCFhw: Tensor, timesteps_B: Tensor, tokens_BTD: Tensor, filled_BkFhw: Tensor | None = None
+    ) -> Tensor:
+        """Predict from tensors; `filled_BkFhw` are the channels of plans, zeros in rows without one."""
         weights = self.signal_segment
         samples = self.with_positions(samples_BCFhw.to(weights.dtype))
+        if self.phrase is not None:
+            if filled_BkFhw is None:
+                filled_BkFhw = samples.new_zeros(len(samples), self.phrase.out_features + 1, *samples.shape[2:])
+            samples = torch.cat([samples, filled_BkFhw.to(samples)], dim=1)
         with clips_of(samples.shape[2]):
             predicted: Tensor = self.unet(samples, timesteps_B, tokens_BTD.to(weights.dtype)).sample
         return predicted
@@ -121,6 +159,7 @@ class I2VGenDenoiser(VideoDenoiser):
     Attributes:
         repeats: Whether every frame sees the picture. Stock checkpoints show it to the first frame alone, and the
             others a constant that tells their place.
+        follows_plan: Whether a plan says what moves where to.
     """
 
     alphas: Tensor | None
@@ -131,19 +170,21 @@ class I2VGenDenoiser(VideoDenoiser):
         *,
         position_bands: int = 0,
         repeats: bool = False,
+        follows_plan: bool = False,
         alphas: Tensor | None = None,
     ) -> None:
         """Wrap a UNet.
 
         Args:
             unet: The network; one that repeats the picture takes its latents and a mask of the first frame as well,
-                one that copies gives three channels more.
+                one that follows plans two channels more, and one that copies gives channels for a `Motion`.
             position_bands: See `VideoDenoiser`.
             repeats: Whether every frame sees the picture.
+            follows_plan: Whether a plan says what moves where to.
             alphas: The scheduler's noise levels, for a network that copies; None: it doesn't.
         """
         super().__init__(unet, position_bands=position_bands)
-        self.repeats = repeats
+        self.repeats, self.follows_plan = repeats, follows_plan
         self.register_buffer("alphas", alphas, persistent=False)
 
     @classmethod
@@ -151,17 +192,25 @@ class I2VGenDenoiser(VideoDenoiser):
         """Build one with random weights."""
         unet = I2VGenXLUNet(**config.unet)
         channels = int(config.unet["out_channels"])
-        extra = 6 * config.position_bands + (channels + 1 if config.repeat_image else 0)
+        if config.follows_plan and not config.copies:
+            raise ValueError("follows_plan: got True without copies, expected a network that copies what moves")
+        extra = 6 * config.position_bands + (channels + 1 if config.repeat_image else 0) + 2 * config.follows_plan
         if extra:
             unet.conv_in = WiderConv2d(unet.conv_in, extra)
         alphas = None
         if config.copies:
             if (kind := config.scheduler["prediction_type"]) != "v_prediction":
                 raise ValueError(f"scheduler.prediction_type: got {kind!r}, expected 'v_prediction' with copies")
-            unet.conv_out = nn.Conv2d(unet.conv_out.in_channels, channels + 3, 3, padding=1)
+            unet.conv_out = nn.Conv2d(unet.conv_out.in_channels, channels + 2 + config.detail**2, 3, padding=1)
             alphas = DPMSolverMultistepScheduler(**config.scheduler).alphas_cumprod
         _narrow(unet, config)
-        return cls(unet, position_bands=config.position_bands, repeats=config.repeat_image, alphas=alphas)
+        return cls(
+            unet,
+            position_bands=config.position_bands,
+            repeats=config.repeat_image,
+            follows_plan=config.follows_plan,
+            alphas=alphas,
+        )
 
     def image_columns(self, image_in: int) -> list[int | None]:
         """Return which input channels of an image UNet with `image_in` channels this one's are (`take_over`).
@@ -170,8 +219,8 @@ class I2VGenDenoiser(VideoDenoiser):
         """
         places, channels = 4 * self.position_bands, self.latent_channels
         kept = range(channels, 2 * channels + 1) if self.repeats else range(0)
-        times = [None] * 2 * self.position_bands
-        return [*range(channels), *[None] * channels, *kept, *range(image_in - places, image_in), *times]
+        new = [None] * (2 * self.position_bands + 2 * self.follows_plan)
+        return [*range(channels), *[None] * channels, *kept, *range(image_in - places, image_in), *new]
 
     def denoise(
         self,
@@ -181,16 +230,23 @@ class I2VGenDenoiser(VideoDenoiser):
         phase: Hashable,
     ) -> Tensor:
         """Return the prediction for each row."""
+        return self.observe(samples_B, timesteps_B, conditions)[0]
+
+    def observe(
+        self, samples_B: Tensor, timesteps_B: Tensor, conditions: Sequence[VideoCondition]
+    ) -> tuple[Tensor, Motion | None]:
+        """Return `predict` of rows of conditions."""
         firsts = [condition.first for condition in conditions if condition.first is not None]
         looks = [condition.looks for condition in conditions if condition.looks is not None]
         assert len(firsts) == len(conditions) == len(looks), "a clip begins with a picture"
-        return self(
+        return self.predict(
             samples_B,
             timesteps_B,
             torch.stack([condition.tokens for condition in conditions]),
             torch.stack(firsts).to(samples_B.device),
             torch.stack(looks).to(samples_B.device),
             samples_B.new_tensor([condition.fps for condition in conditions]),
+            _boxes([condition.plan for condition in conditions], samples_B) if self.follows_plan else None,
         )
 
     def forward(
@@ -213,19 +269,31 @@ class I2VGenDenoiser(VideoDenoiser):
         first_BChw: Tensor,
         looks_BD: Tensor,
         fps_B: Tensor,
+        boxes_BF4: Tensor | None = None,
     ) -> tuple[Tensor, Motion | None]:
-        """Return the prediction, and what moves where (None: from a network that copies nothing)."""
+        """Return the prediction, and what moves where (None: from a network that copies nothing).
+
+        `boxes_BF4` is where what moves is planned to be, zeros in rows without a plan.
+        """
         dtype, frames = self.signal_segment.dtype, samples_BCFhw.shape[2]
         first_BChw = first_BChw.to(dtype)
         image_BCFhw = first_BChw[:, :, None].expand(-1, -1, frames, -1, -1)
         known = image_BCFhw[:, :0]
+        height, width = first_BChw.shape[2:]
         if self.repeats:
             mask_B1Fhw = torch.zeros_like(image_BCFhw[:, :1])
             mask_B1Fhw[:, :, 0] = 1.0
             known = torch.cat([image_BCFhw, mask_B1Fhw], dim=1)
         else:
             image_BCFhw = first_then_places(first_BChw, frames)
-        with clips_of(frames), beside(self.with_positions(known).transpose(1, 2).flatten(0, 1)):
+        known = self.with_positions(known)
+        if self.follows_plan:
+            if boxes_BF4 is None:
+                boxes_BF4 = samples_BCFhw.new_zeros(len(first_BChw), frames, 4)
+            there_BFhw = cover(boxes_BF4, height, width)
+            planned = torch.stack([there_BFhw[:, :1].expand_as(there_BFhw), there_BFhw], dim=1)
+            known = torch.cat([known, planned.to(known)], dim=1)
+        with clips_of(frames), beside(known.transpose(1, 2).flatten(0, 1)):
             predicted: Tensor = self.unet(
                 samples_BCFhw.to(dtype),
                 timesteps_B,
@@ -236,11 +304,19 @@ class I2VGenDenoiser(VideoDenoiser):
             ).sample
         if self.alphas is None:
             return predicted, None
-        own, shift, moving = predicted.float().split([self.latent_channels, 2, 1], dim=1)
+        own, shift, moving = predicted.float().tensor_split([self.latent_channels, self.latent_channels + 2], dim=1)
         motion = as_one(Motion(shift * SHIFT_SCALE, moving))
+        if boxes_BF4 is not None:
+            motion = along(motion, shift_of(boxes_BF4, height, width), boxes_BF4.flatten(1).any(dim=1))
         alpha_B = self.alphas[timesteps_B.long()]
         copied = with_copies(samples_BCFhw.float(), own, moved(first_BChw, motion), alpha_B)
         return copied.to(dtype), motion
+
+
+def _boxes(plans: Sequence[VideoPlan | None], samples_B: Tensor) -> Tensor:
+    """Return the boxes [B, F, 4] of each row's first planned object, zeros without one."""
+    nothing = samples_B.new_zeros(samples_B.shape[2], 4)
+    return torch.stack([nothing if plan is None else plan.boxes[0].to(nothing) for plan in plans])
 
 
 def first_then_places(first_BChw: Tensor, frames: int) -> Tensor:

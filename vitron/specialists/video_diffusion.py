@@ -24,6 +24,7 @@ from vitron.specialists.denoising import DenoisingSpecialist, check_whole
 from vitron.specialists.output_projection import OutputProjection
 from vitron.specialists.text_condition import TextCondition
 from vitron.specialists.video_denoiser import I2VGenDenoiser, VideoCondition, ZeroscopeDenoiser
+from vitron.specialists.video_plan import VideoPlan
 from vitron.types import Clip, Module, SpecialistOutput
 
 FPS = (1.0, 60.0)
@@ -106,7 +107,7 @@ class VideoDiffusion(DenoisingSpecialist[VideoCondition]):
         """
         self._check(request)
         options, opening = self.options(request.options), self.opening(request)
-        condition, unconditional = self._conditions(request, opening, options.fps)
+        condition, unconditional = self.conditions(request, opening, options)
         height, width = (side // self.codec.downscale for side in (self.config.height, self.config.width))
         shape = (self.codec.channels, options.num_frames, height, width)
         return [
@@ -154,28 +155,35 @@ class VideoDiffusion(DenoisingSpecialist[VideoCondition]):
             fps=float(given.get("fps", self.config.fps)),
         )
 
+    def video_plan(self, request: SpecialistRequest, frames: int) -> VideoPlan | None:
+        """Return what a request's regions plan; None: nothing, or the network knows no plans."""
+        return None
+
     @torch.no_grad()
-    def _conditions(
-        self, request: SpecialistRequest, opening: Opening | None, fps: float
+    def conditions(
+        self, request: SpecialistRequest, opening: Opening | None, options: VideoOptions
     ) -> tuple[VideoCondition, VideoCondition]:
         """Return what the request's conditional and unconditional rows see: equally many tokens.
 
         Where a signal says what is meant, nothing meant is the states of the empty text. The unconditional row knows
-        the first frame, but not its embedding (I2VGen-XL).
+        the first frame, but not its embedding (I2VGen-XL), and what moves in it, but nothing else of a plan.
         """
         empty, said = (states.tokens for states in self.text.encode(["", request.instruction]))
         meant, nothing = self._project(request), None
         if meant is not None:
             nothing, meant = empty[: len(meant)], meant.to(said.dtype)
             assert len(nothing) == len(meant), "a projection has at most as many queries as a text has tokens"
+        plan = self.video_plan(request, options.num_frames)
         condition = VideoCondition(
             tokens=self.denoiser.join(said, meant),
-            fps=fps if self.knows_fps else self.config.fps,
+            fps=options.fps if self.knows_fps else self.config.fps,
             first=None if opening is None else opening.first,
             looks=None if opening is None else opening.looks,
+            plan=plan,
         )
         looks = None if opening is None else torch.zeros_like(opening.looks)
-        return condition, replace(condition, tokens=self.denoiser.join(empty, nothing), looks=looks)
+        kept = None if opening is None else plan
+        return condition, replace(condition, tokens=self.denoiser.join(empty, nothing), looks=looks, plan=kept)
 
 
 class StockParts(NamedTuple):

@@ -29,7 +29,7 @@ def test_a_new_video_unet_makes_of_equal_frames_what_the_image_unet_makes_of_one
     video = ZeroscopeDenoiser.from_config(video_models.zeroscope_config()).eval()
     taken = take_over(video.unet, image, video.image_columns(9 + PLACES))
     spatial = [p for name, p in video.unet.named_parameters() if "temp" not in name and "transformer_in" not in name]
-    assert taken == sum(p.numel() for p in spatial) - 2 * 16 * 9  # all but the columns of the time
+    assert taken == sum(p.numel() for p in spatial) - (2 + 3) * 16 * 9  # all but the columns of the time and the plan
     steps, tokens = torch.tensor([100, 700]), torch.randn(2, 5, models.WIDTH)
     picture = torch.randn(2, 4, 8, 8)
     with torch.no_grad():

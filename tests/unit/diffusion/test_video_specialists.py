@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from tests.unit.diffusion import models, video_models
+from vitron.clip_plan import LAST
+from vitron.diffusion.warp import Motion
 from vitron.specialists.base import Cancelled
 from vitron.specialists.i2vgen import I2VGen
 from vitron.specialists.video_diffusion import VideoDiffusion
 from vitron.specialists.zeroscope import Zeroscope
-from vitron.types import Clip, Image
+from vitron.types import Clip, Grounding, Image
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +105,69 @@ def test_a_picture_of_any_shape_is_stretched(i2vgen: I2VGen) -> None:
 def test_without_a_picture_nothing_can_be_set_in_motion(i2vgen: I2VGen) -> None:
     with pytest.raises(ValueError, match="image: got none"):
         i2vgen.run(models.request("a star moves"))
+
+
+def planned(*boxes: tuple[float, float, float, float], label: str = "star") -> tuple[Grounding, ...]:
+    """One object that is at these boxes, spread over the clip."""
+    moments = [round(i * LAST / max(len(boxes) - 1, 1)) for i in range(len(boxes))]
+    return tuple(Grounding(box=box, label=label, span=(at, at)) for box, at in zip(boxes, moments, strict=True))
+
+
+LEFT, RIGHT = (0.0, 0.25, 0.5, 0.75), (0.5, 0.25, 1.0, 0.75)
+
+
+def test_a_plan_says_what_is_where_in_a_clip_from_words(zeroscope: Zeroscope) -> None:
+    made = [
+        latents(zeroscope, regions=regions)
+        for regions in ((), planned(LEFT, RIGHT), planned(LEFT, LEFT), planned(LEFT, RIGHT, label="two rings"))
+    ]
+    for i, one in enumerate(made):
+        assert all(not torch.allclose(one, other, atol=1e-4) for other in made[i + 1 :])
+    # A box without a span plans nothing.
+    torch.testing.assert_close(latents(zeroscope, regions=(Grounding(box=LEFT),)), made[0])
+
+
+def test_the_channels_of_a_plan_hold_its_phrases_where_its_boxes_are(zeroscope: Zeroscope) -> None:
+    plan = zeroscope.video_plan(models.request("a", regions=planned(LEFT, RIGHT)), 2)
+    assert plan is not None and zeroscope.denoiser.phrase is not None
+    filled = zeroscope.denoiser.filled(plan, 8, 8)
+    assert filled.shape == (3, 2, 8, 8)
+    inside = torch.zeros(2, 8, 8, dtype=torch.bool)
+    inside[0, 2:6, :4] = inside[1, 2:6, 4:] = True
+    assert torch.equal(filled[-1], inside.float())
+    phrase = zeroscope.denoiser.phrase(zeroscope.text.encode(["star"])[0].pooled)
+    torch.testing.assert_close(filled[:-1][:, inside], phrase[:, None].expand(-1, int(inside.sum())))
+    assert not filled[:, ~inside].any()
+
+
+def test_what_a_plan_sends_somewhere_gets_there(i2vgen: I2VGen) -> None:
+    request = models.request("a", image=picture(1), regions=planned(LEFT, RIGHT))
+    condition, unconditional = i2vgen.conditions(request, i2vgen.opening(request), i2vgen.options({}))
+    for each in (condition, unconditional):  # guidance is toward the words, not away from the plan
+        _, motion = i2vgen.denoiser.observe(torch.zeros(1, 4, 3, 8, 8), torch.tensor([0]), [each])
+        assert motion is not None
+        assert motion.shift[0, 0, :, 3, 3].tolist() == pytest.approx([0.0, 2.0, 4.0])
+        assert not motion.shift[0, 1].any()
+
+
+def test_of_several_planned_tracks_the_one_that_goes_furthest_moves(i2vgen: I2VGen) -> None:
+    regions = (*planned(RIGHT, RIGHT, label="ring"), *planned(LEFT, RIGHT))
+    plan = i2vgen.video_plan(models.request("a", image=picture(1), regions=regions), 3)
+    assert plan is not None
+    assert plan.boxes[0, 0].tolist() == pytest.approx(LEFT)
+    assert i2vgen.video_plan(models.request("a", image=picture(1)), 3) is None
+
+
+def test_what_does_not_move_keeps_the_pictures_own_pixels(i2vgen: I2VGen, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = picture(1)
+
+    def still(*args: object) -> tuple[torch.Tensor, Motion]:
+        return torch.zeros(1), Motion(torch.zeros(1, 2, 3, 8, 8), torch.full((1, 4, 3, 8, 8), -20.0))
+
+    monkeypatch.setattr(i2vgen.denoiser, "observe", still)
+    request = models.request("a", image=image)
+    made = i2vgen.output_of(request, [torch.randn(4, 3, 8, 8)]).clips[0].frames
+    assert np.array_equal(made, np.stack([image] * 3))
 
 
 def test_a_stock_checkpoint_is_told_the_frame_rate_and_a_trained_one_only_plays_at_it(i2vgen: I2VGen) -> None:

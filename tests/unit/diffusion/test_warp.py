@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tests.unit.diffusion import models, video_models
 from vitron.diffusion.losses import noised
-from vitron.diffusion.warp import Copies, Motion, as_one, moved, with_copies
+from vitron.diffusion.warp import Copies, Motion, along, as_one, composed, fine_share, moved, share_of, with_copies
 from vitron.specialists.i2vgen import I2VGen
 
 SURE = 20.0
@@ -100,7 +100,7 @@ def test_what_moves_and_where_to_is_learned_from_the_denoising_error() -> None:
     made.square().mean().backward()
     gradient = specialist.denoiser.unet.conv_out.weight.grad
     assert gradient is not None
-    assert all(gradient[channel].any() for channel in range(7))
+    assert all(gradient[channel].any() for channel in range(4 + 2 + 4))
 
 
 def test_copies_are_for_v_prediction() -> None:
@@ -108,3 +108,36 @@ def test_copies_are_for_v_prediction() -> None:
     config.scheduler["prediction_type"] = "epsilon"
     with pytest.raises(ValueError, match="prediction_type: got 'epsilon'"):
         I2VGen.from_config(config, signal_width=models.SIGNAL_WIDTH, tokenizer=models.tokenizer())
+
+
+def test_shifts_that_are_known_take_the_place_of_those_found_in_their_rows_alone() -> None:
+    found = motion((0.0, 0.0), (3.0, 1.0))
+    both = Motion(found.shift.expand(2, -1, -1, -1, -1), found.moving.expand(2, -1, -1, -1, -1))
+    known = torch.tensor([[[0.0, 5.0], [0.0, -2.0]], [[9.0, 9.0], [9.0, 9.0]]])
+    made = along(both, known, torch.tensor([True, False]))
+    assert (torch.tensor([5.0, -2.0]) == made.shift[0, :, 1].flatten(1).T).all()
+    assert torch.equal(made.shift[1], found.shift[0]) and torch.equal(made.moving, both.moving)
+
+
+def test_parts_of_a_position_lie_where_they_are_in_the_picture() -> None:
+    moving = torch.full((1, 4, 2, HEIGHT, WIDTH), -SURE)
+    moving[0, 1, :, 2, 3] = SURE  # the upper right part of the position at row 2, column 3
+    given = Motion(torch.zeros(1, 2, 2, HEIGHT, WIDTH), moving)
+    fine = fine_share(given)
+    assert fine.shape == (1, 2 * HEIGHT, 2 * WIDTH)
+    assert fine[0].round().nonzero().tolist() == [[4, 7]]
+    assert share_of(given)[0, 0, 0, 2, 3].item() == pytest.approx(0.25)
+
+
+def test_a_composed_clip_is_made_of_the_pictures_own_pixels() -> None:
+    generator = torch.Generator().manual_seed(0)
+    picture, drawn = torch.rand(3, 12, 12, generator=generator), torch.rand(3, 3, 12, 12, generator=generator)
+    share = torch.zeros(12, 12)
+    share[2:5, 2:5] = 1.0
+    clip = composed(picture, drawn, share, torch.tensor([[0.0, 5.4, -9.0], [0.0, 3.0, 0.0]]))
+    torch.testing.assert_close(clip[0, :, 2:5, 2:5], picture[:, 2:5, 2:5])
+    torch.testing.assert_close(clip[1, :, 5:8, 7:10], picture[:, 2:5, 2:5])
+    # What it has left, with a border of one pixel, is drawn; all else is the picture.
+    torch.testing.assert_close(clip[1, :, 1:5, 1:5], drawn[1, :, 1:5, 1:5])
+    torch.testing.assert_close(clip[1, :, 8:], picture[:, 8:])
+    assert torch.equal(clip[2, :, 1:6, 1:6], drawn[2, :, 1:6, 1:6])  # gone to the left, out of the picture

@@ -64,14 +64,15 @@ def zeroscope_config(*, stock: bool = False) -> ZeroscopeConfig:
     """Return a configuration, as stock checkpoints are or as the tiny preset's is."""
     if stock:
         return ZeroscopeConfig(unet=unet_config(), **common())
-    return ZeroscopeConfig(unet=unet_config(10), shared_noise=0.5, **narrow(), **common())
+    return ZeroscopeConfig(unet=unet_config(13), plan_channels=3, shared_noise=0.5, **narrow(), **common())
 
 
 def i2vgen_config(*, stock: bool = False) -> I2VGenConfig:
     """Return a configuration, as stock checkpoints are or as the tiny preset's is."""
     if stock:
         return I2VGenConfig(unet=unet_config(), vision=VISION, text_layer=-2, knows_fps=True, **common())
-    return I2VGenConfig(unet=unet_config(), repeat_image=True, copies=True, **narrow(), **common())
+    ours = {"repeat_image": True, "copies": True, "follows_plan": True, "detail": 2}
+    return I2VGenConfig(unet=unet_config(), **ours, **narrow(), **common())
 
 
 def zeroscope() -> Zeroscope:

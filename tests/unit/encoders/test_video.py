@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from tests.unit.helpers import byte_tokenizer, small_config
 from vitron.config import VideoConfig, VitronConfig
 from vitron.encoders.image import ImageEncoder
+from vitron.encoders.projector import Projector
 from vitron.encoders.region import make_region_encoder
 from vitron.encoders.video import VideoEncoder, embed_clips, pool_clips
 from vitron.encoders.video_projector import VideoProjector, load_video_projector, make_video_projector
@@ -31,6 +33,7 @@ CLIP = Clip(frames=FRAMES)
 LONG = Clip(frames=RNG.integers(0, 255, (50, 16, 16, 3), dtype=np.uint8), fps=25)
 PICTURE = FRAMES[0]
 BOX = DrawnRegion(kind="box", box=(0.1, 0.2, 0.4, 0.6), clip=0, frame=5)
+PICTURES = Projector(feature_width=3, grid=2, merge=1, width=6)
 
 
 def make_vitron(video: VideoConfig, *, knows_video: bool = True) -> Vitron:
@@ -114,6 +117,8 @@ def test_wrong_clips_are_refused() -> None:
         Clip(frames=FRAMES, fps=0)
     with pytest.raises(ValueError, match="frame_motion"):
         VideoConfig(frame_tokens=False, frame_motion=True)
+    with pytest.raises(ValueError, match="frame_squares"):
+        VideoConfig(frame_tokens=False, frame_squares=True)
     with pytest.raises(ValueError, match="max_frames, frame_grid"):
         VideoConfig(max_frames=0)
 
@@ -139,7 +144,7 @@ def test_without_frame_tokens_the_mean_alone_is_left_as_in_the_paper() -> None:
     assert means.shape == (1, 16, 3) and frames.shape == (4, 0, 3)
     projector = VideoProjector(VideoConfig(frame_tokens=False), feature_width=3, width=6)
     assert [name for name, _ in projector.named_parameters()] == ["kind"]
-    assert projector(torch.zeros(1, 4, 6), frames, [4]).shape == (4, 6)
+    assert projector(torch.zeros(1, 4, 3), frames, [4], PICTURES).shape == (4, 6)
 
 
 def test_lengths_that_do_not_fit_are_refused() -> None:
@@ -149,34 +154,76 @@ def test_lengths_that_do_not_fit_are_refused() -> None:
         pool_clips(torch.randn(4, 16, 3), [4, 0], VideoConfig())
     projector = VideoProjector(VideoConfig(max_frames=2), feature_width=3, width=6)
     with pytest.raises(ValueError, match="at most 2 each"):
-        projector(torch.zeros(1, 4, 6), torch.zeros(3, 1, 3), [3])
+        projector(torch.zeros(1, 4, 3), torch.zeros(3, 1, 3), [3], PICTURES)
 
 
 def test_a_clips_tokens_are_its_mean_and_then_its_frames_in_order() -> None:
     projector = VideoProjector(VideoConfig(max_frames=4), feature_width=3, width=6)
-    means, frames = torch.randn(2, 4, 6), torch.randn(3, 1, 3)
-    joined = projector(means, frames, [2, 1])
+    means, frames = torch.randn(2, 4, 3), torch.randn(3, 1, 3)
+    joined = projector(means, frames, [2, 1], PICTURES)
     own = projector.frame(frames)[:, 0]  # type: ignore[misc]
-    assert torch.allclose(joined[:4], means[0]) and torch.allclose(joined[6:10], means[1])
-    assert torch.allclose(joined[4:6], own[:2] + projector.number[:2])
-    assert torch.allclose(joined[10], own[2] + projector.number[0])
+    projected = PICTURES(means)
+    assert torch.allclose(joined[:4], projected[0]) and torch.allclose(joined[6:10], projected[1])
+    assert torch.allclose(joined[4:6], own[:2] + size(own[:2]) * projector.number[:2])
+    assert torch.allclose(joined[10], own[2] + size(own[2]) * projector.number[0])
+
+
+def size(tokens: Tensor) -> Tensor:
+    return tokens.square().mean(-1, keepdim=True).sqrt()
+
+
+def test_frames_are_told_apart_however_large_a_trained_projector_writes() -> None:
+    torch.manual_seed(0)
+    config = VideoConfig(max_frames=4, frame_grid=2, frame_squares=True, frame_motion=True)
+    pictures = Projector(feature_width=3, grid=4, merge=2, width=6)
+    torch.nn.init.normal_(pictures.linear.weight, std=300.0)
+    projector = VideoProjector(config, feature_width=3, width=6)
+    projector.see_changes(pictures)
+    still = torch.randn(1, 16, 3).expand(3, -1, -1)
+    tokens = projector(*pool_clips(still, [3], config), [3], pictures)[4:].view(3, 4, 6)
+    apart = (tokens[0] - tokens[2]).square().mean() / tokens.square().mean()
+    assert 0.02 < apart < 1.0
+    moving = torch.randn(3, 16, 3)
+    told = projector(*pool_clips(moving, [3], config), [3], pictures)
+    torch.nn.init.zeros_(projector.motion.weight)  # type: ignore[union-attr]
+    unmoved = projector(*pool_clips(moving, [3], config), [3], pictures)
+    assert 0.1 < ((told - unmoved).square().mean() / unmoved.square().mean()) < 10.0
 
 
 def test_motion_says_what_changed_within_a_clip_and_nothing_of_one_that_stands_still() -> None:
     torch.manual_seed(0)
     projector = VideoProjector(VideoConfig(max_frames=4, frame_motion=True), feature_width=3, width=6)
     assert projector.motion is not None
-    means, frames = torch.randn(2, 4, 6), torch.randn(4, 1, 3)
-    untrained = projector(means, frames, [3, 1])
+    means, frames = torch.randn(2, 4, 3), torch.randn(4, 1, 3)
+    untrained = projector(means, frames, [3, 1], PICTURES)
     torch.nn.init.normal_(projector.motion.weight)
-    moved = projector(means, frames, [3, 1]) - untrained
+    moved = projector(means, frames, [3, 1], PICTURES) - untrained
     changed = [(frames[1] - frames[0]) @ projector.motion.weight.T, (frames[2] - frames[1]) @ projector.motion.weight.T]
     assert torch.allclose(moved[5:7], torch.cat(changed), atol=1e-6)
     assert not moved[:5].any() and not moved[7:].any()  # both means, and what comes first in a clip
     still = frames[:1].expand(4, -1, -1)
     without = VideoProjector(VideoConfig(max_frames=4), feature_width=3, width=6)
     without.load_state_dict({name: value for name, value in projector.state_dict().items() if "motion" not in name})
-    assert torch.equal(projector(means, still, [3, 1]), without(means, still, [3, 1]))
+    assert torch.equal(projector(means, still, [3, 1], PICTURES), without(means, still, [3, 1], PICTURES))
+
+
+def test_frames_can_be_seen_as_pictures_are() -> None:
+    torch.manual_seed(0)
+    pictures = Projector(feature_width=3, grid=4, merge=2, width=6)
+    config = VideoConfig(max_frames=4, frame_grid=2, frame_squares=True, frame_motion=True)
+    projector = VideoProjector(config, feature_width=3, width=6)
+    assert "frame" not in dict(projector.named_children())
+    patches = torch.randn(3, 16, 3)
+    means, frames = pool_clips(patches, [3], config)
+    joined = projector(means, frames, [3], pictures)
+    assert len(joined) == 4 + 3 * config.tokens_per_frame
+    seen = pictures(patches)
+    told = seen + size(seen) * (projector.number[:3, None] + projector.cell)
+    assert torch.allclose(joined[4:], told.flatten(0, 1), atol=1e-6)
+    torch.nn.init.normal_(projector.motion.weight)  # type: ignore[union-attr]
+    moved = (projector(means, frames, [3], pictures) - joined)[8:12]
+    change = (patches[1] - patches[0]).view(2, 2, 2, 2, 3).mean(dim=(1, 3)).view(4, 3)
+    assert torch.allclose(moved, change @ projector.motion.weight.T, atol=1e-6)  # type: ignore[union-attr]
 
 
 def test_neighbouring_frame_numbers_start_out_alike() -> None:

@@ -12,7 +12,7 @@ from train.data.sample import Sample
 from train.data.shapes.clip_dialogues import PACKED_TASKS, TASKS, build, mixed, packed
 from train.data.shapes.motion import clip_at
 from train.data.shapes.render import masks
-from train.data.shapes.render_clip import render_clip
+from train.data.shapes.render_clip import film, render_clip
 from train.data.shapes.scene import HELD_OUT
 from vitron.invocation import parse_groundings, parse_reply
 from vitron.types import Module
@@ -122,6 +122,35 @@ def test_grounded_answers_locate_before_they_answer() -> None:
         assert len(parse_groundings(located)) == sum(len(runs) for runs in sample.target["spans"])
         if sample.target["kind"] in ("color", "shape"):
             assert sample.target["answer"] not in located
+
+
+def test_the_box_in_a_frame_is_that_of_an_object_there() -> None:
+    frames = set()
+    for i, sample in enumerate(samples("video_place")):
+        shown, frame = film(clip_at("train", i)), sample.target["frame"]
+        if not np.array_equal(shown.frames, sample.clips[0]):
+            continue  # nothing could be asked of that one
+        user, last = sample.turns[0].text.lower(), shown.clip.frames - 1
+        named = {"the first frame": 0, "the last frame": last}
+        said = [number for words, number in named.items() if words in user]
+        assert said == [frame] or f"frame {frame}" in user
+        (box,) = parse_groundings(sample.turns[1].text)
+        there = [shown.box(k, frame) for k in np.flatnonzero(shown.seen[:, frame])]
+        assert box.span is None and any(np.allclose(box.box, each, atol=0.006) for each in there)
+        frames.add(frame)
+    assert len(frames) > 6
+
+
+def test_questions_of_motion_are_answered_by_where_something_goes_or_is() -> None:
+    kinds = {sample.target["kind"] for sample in samples("video_motion")}
+    assert kinds == {"direction", "which_moves", "start", "end"}
+
+
+def test_a_conversation_does_not_ask_again_what_was_answered_in_other_words() -> None:
+    for i in range(20):
+        made = packed("train", i, 8, tasks=("video_motion",))
+        said = [(target["kind"], target["answer"]) for target in made.target["targets"]]
+        assert len(set(said)) == len(said)
 
 
 def test_grounded_captions_hold_every_object() -> None:

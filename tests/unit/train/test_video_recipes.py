@@ -16,10 +16,12 @@ from train.data import clips_latents
 from train.data.clips_latents import KINDS, NUM_FULL, ClipCache
 from train.data.shapes.clip_words import TOWARD
 from train.data.shapes.motion import HELD_OUT
+from train.data.shapes.render_clip import film
 from train.recipe import NotForPreset
 from train.recipes import find
 from train.recipes.video import SHIFT_WEIGHT, motion_losses, moving_weights, object_weights
 from train.recipes.video_data import Batches
+from vitron.clip_plan import planned_tracks
 from vitron.config import VitronConfig
 from vitron.diffusion.latents import LatentCodec
 from vitron.diffusion.warp import Motion
@@ -114,6 +116,10 @@ def made_up(folder: Path) -> ClipCache:
     )
     np.save(folder / "texts.npy", texts)
     np.save(folder / "moves.npy", np.zeros((5, 3, 2, 2, 2), np.float16))
+    np.save(folder / "boxes.npy", np.ones((5, 2, 2, 4), np.float16))
+    np.save(folder / "there.npy", np.ones((5, 2, 2), np.bool_))
+    np.save(folder / "phrases.npy", np.ones((5, 2, 3), np.int16))
+    np.save(folder / "source.npy", np.zeros((5, 8, 8), np.bool_))
     return ClipCache.open(folder)
 
 
@@ -131,6 +137,8 @@ def test_every_mixture_of_words_and_signal_occurs_and_belongs_to_its_clip(tmp_pa
     kinds = set()
     for batch in map(batches, range(60)):
         meant = torch.zeros_like(batch.said) if batch.meant is None else batch.meant
+        nothing = (batch.said[:, 0] == 0) & (meant[:, 0] == 0)
+        assert not batch.planned[nothing].any(), "the guiding row of a clip from words knows no plan"
         for said_T, meant_T, latents in zip(batch.said, meant, batch.latents, strict=True):
             number = int(latents.flatten()[0])
             assert all(ids[0] in (0, number) for ids in (said_T, meant_T))
@@ -194,12 +202,15 @@ def test_the_errors_of_motion_are_zero_for_the_true_motion_and_grow_with_the_dis
     offset = -(moves[:, :2] * covered).sum(dim=(3, 4)) / covered.sum(dim=(3, 4)).clamp(min=1.0)
     source = covered[:, :, :1].expand(-1, -1, FRAMES, -1, -1)
     true = Motion(offset[..., None, None].expand(-1, -1, -1, 16, 16), 40.0 * source - 20.0)
-    right = motion_losses(true, moves)
+    shown = source[0, 0, 0].repeat_interleave(4, 0).repeat_interleave(4, 1)[None]
+    fine = true._replace(moving=true.moving.expand(-1, 16, -1, -1, -1))
+    assert motion_losses(fine, moves, shown)["moving"].item() == pytest.approx(0.0, abs=1e-5)
+    right = motion_losses(true, moves, shown)
     assert right["shift"].item() == pytest.approx(0.0, abs=1e-5)
     assert right["moving"].item() == pytest.approx(0.0, abs=1e-5)
-    aside = motion_losses(true._replace(shift=true.shift + 1.0), moves)["shift"].item()
+    aside = motion_losses(true._replace(shift=true.shift + 1.0), moves, shown)["shift"].item()
     assert aside == pytest.approx(2.0 * SHIFT_WEIGHT)
-    assert motion_losses(true._replace(moving=-true.moving), moves)["moving"].item() > 10.0 * SHIFT_WEIGHT
+    assert motion_losses(true._replace(moving=-true.moving), moves, shown)["moving"].item() > 10.0 * SHIFT_WEIGHT
 
 
 def test_weights_of_the_error_leave_the_mean_and_prefer_what_was_asked_for() -> None:
@@ -220,3 +231,10 @@ def test_latents_of_clips_are_computed_once(tmp_path: Path, text: TextCondition,
     drawn = KINDS["animated"]("train", 2, FRAMES)
     ids = text.tokenize([drawn.pairs[0][0]])[0]
     assert np.array_equal(cache.texts[2, 0, 0], ids.numpy())
+    shown = film(drawn.clip)
+    assert drawn.moving is not None
+    assert np.array_equal(cache.source[2], shown.masks[drawn.moving, 0])
+    (track,) = planned_tracks(clips_latents.plan(drawn, shown), FRAMES)
+    assert np.allclose(cache.boxes[2, 0], track.boxes, atol=1e-3) and not cache.boxes[2, 1].any()
+    assert cache.there[2, 0].all() and not cache.there[2, 1].any()
+    assert np.array_equal(cache.phrases[2, 0], text.tokenize([track.label])[0].numpy())

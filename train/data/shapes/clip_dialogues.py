@@ -40,6 +40,8 @@ BUILDERS: dict[str, Builder] = {
     "image_to_video": lambda clip_film, rng, split: clip_invocations.image_to_video(rng, split, clip_film.clip.frames),
     "video_edit": clip_invocations.edit,
     "video_grounded_caption": lambda clip_film, rng, split: clip_exchanges.grounded_caption(clip_film, rng),
+    "video_motion": lambda clip_film, rng, split: clip_exchanges.motion_question(clip_film, rng),
+    "video_place": lambda clip_film, rng, split: clip_exchanges.place(clip_film, rng),
 }
 TASKS: tuple[str, ...] = tuple(BUILDERS)
 PACKED_TASKS: tuple[str, ...] = (
@@ -49,7 +51,8 @@ PACKED_TASKS: tuple[str, ...] = (
     "video_grounded_caption",
     "grounded_video_qa",
 )
-"""What packed conversations are made of: tasks without marks and invocations."""
+"""What packed conversations are made of by default: tasks without marks and invocations."""
+_PACKABLE = (*PACKED_TASKS, "video_motion", "video_place")
 # Streams of random numbers: clips are drawn from `motion.CLIP_STREAM`, what is said about them from these. A task's
 # stream is its place in TASKS, so new tasks go to the end.
 _MIXED_STREAM = 101
@@ -105,9 +108,9 @@ def packed(
     """
     if n_turns < 1:
         raise ValueError(f"n_turns is {n_turns}, must be at least 1")
-    unfit = sorted(set(tasks) - set(PACKED_TASKS))
+    unfit = sorted(set(tasks) - set(_PACKABLE))
     if unfit or not tasks:
-        raise ValueError(f"tasks are {unfit or 'none'}, must be some of {', '.join(dict.fromkeys(PACKED_TASKS))}")
+        raise ValueError(f"tasks are {unfit or 'none'}, must be some of {', '.join(dict.fromkeys(_PACKABLE))}")
     rng = scene_rng(split, index, seed, _PACKED_STREAM)
     clip_film = film(clip_at(split, index, seed, frames))
     made: dict[str, tuple[str, Exchange]] = {}
@@ -161,4 +164,8 @@ def _sample(id: str, task: str, clip_film: Footage, made: Exchange) -> Sample:
 def _repeats(task: str, exchange: Exchange, made: Mapping[str, tuple[str, Exchange]]) -> bool:
     """Whether the exchange says again what an earlier one of the same kind said."""
     once = ("video_caption", "video_grounded_caption")
-    return exchange.user in made or any(task == earlier and task in once for earlier, _ in made.values())
+    if exchange.user in made or any(task == earlier and task in once for earlier, _ in made.values()):
+        return True
+    # Asked again in other words, where something goes would be read off the first answer.
+    known = [said.target for earlier, said in made.values() if earlier == task == "video_motion"]
+    return any(all(exchange.target[key] == target[key] for key in ("kind", "answer")) for target in known)

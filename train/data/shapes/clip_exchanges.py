@@ -17,7 +17,7 @@ from train.data.shapes.clip_referring import expression
 from train.data.shapes.exchanges import Exchange
 from train.data.shapes.motion import cast
 from train.data.shapes.render_clip import Footage
-from vitron.invocation import format_boxes
+from vitron.invocation import format_box, format_boxes
 from vitron.types import Grounding
 
 Rng = np.random.Generator
@@ -34,7 +34,15 @@ def caption(film: Footage, rng: Rng) -> Exchange:
 
 def question(film: Footage, rng: Rng) -> Exchange | None:
     """A question about the clip; "kind" says which sort."""
-    found = clip_questions.questions_on(film, rng, 1)
+    return _asked(clip_questions.questions_on(film, rng, 1), rng)
+
+
+def motion_question(film: Footage, rng: Rng) -> Exchange | None:
+    """The same of where something goes, comes from or ends."""
+    return _asked(clip_questions.questions_on(film, rng, 1, clip_questions.MOTION_KINDS), rng)
+
+
+def _asked(found: Sequence[clip_questions.ClipQA], rng: Rng) -> Exchange | None:
     if not found:
         return None
     qa = found[0]
@@ -55,6 +63,22 @@ def grounding(film: Footage, rng: Rng) -> Exchange | None:
         user=wording.command(clip_words.TRACK, rng, what=found.text),
         assistant=answer,
         target={"answer": answer, "kind": found.kind, **track_target(film, found.target)},
+    )
+
+
+def place(film: Footage, rng: Rng) -> Exchange | None:
+    """The box of an object in one frame, which is named by its number, or as the first or the last one."""
+    found = expression(film.clip, rng, without=clip_questions.ANY_ACTION)
+    if found is None:
+        return None
+    frame = int(rng.choice(np.flatnonzero(film.seen[found.target])))
+    ends = {0: "the first frame", film.clip.frames - 1: "the last frame"}
+    said = ends[frame] if frame in ends and rng.random() < 0.5 else f"frame {frame}"
+    box = _two_decimals(film, found.target, frame)
+    return Exchange(
+        user=wording.polish(wording.pick(clip_words.PLACE, rng).format(found.text, said), rng),
+        assistant=format_box(box),
+        target={"box": box, "kind": "place", "frame": frame, "answer": format_box(box)},
     )
 
 

@@ -11,7 +11,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from train.data.shapes import captions, clip_captions, clip_edits, clip_requests, clip_words, drawing, wording
+from train.data.shapes import (
+    captions,
+    clip_captions,
+    clip_edits,
+    clip_plans,
+    clip_requests,
+    clip_words,
+    drawing,
+    wording,
+)
 from train.data.shapes.clip_animate import animate
 from train.data.shapes.clip_edits import ClipEdit
 from train.data.shapes.clip_exchanges import groundings, track_target
@@ -53,13 +62,15 @@ def track_mark(clip_film: Footage, rng: Rng) -> Exchange:
 
 
 def generate(clip_film: Footage, rng: Rng) -> Exchange:
-    """Make a video from a description alone."""
+    """Make a video from a description alone; the reply plans where each object is when (see `clip_plans`)."""
     relative = bool(rng.integers(2))
     asked = clip_requests.ask(clip_film.clip, rng, relative=relative)
     patterns = clip_words.GENERATE if relative else clip_words.GENERATE_SENTENCE
+    user = wording.polish(wording.pick(patterns, rng).format(asked.text), rng)
+    text = wording.pick(clip_words.GENERATE_REPLIES, rng)
     return Exchange(
-        user=wording.polish(wording.pick(patterns, rng).format(asked.text), rng),
-        assistant=_reply(wording.pick(clip_words.GENERATE_REPLIES, rng), Module.VIDEO_GENERATION, asked.text),
+        user=user,
+        assistant=_reply(text, Module.VIDEO_GENERATION, asked.text, clip_plans.plan(clip_film, asked.order)),
         images=(),
         invokes=True,
         condition_text=asked.canonical,
@@ -68,7 +79,10 @@ def generate(clip_film: Footage, rng: Rng) -> Exchange:
 
 
 def image_to_video(rng: Rng, split: str, frames: int) -> Exchange | None:
-    """Make a video that begins with a picture, in which an object, named or drawn on, starts to move."""
+    """Make a video that begins with a picture, in which an object, named or drawn on, starts to move.
+
+    The reply plans where it is when.
+    """
     made = animate(rng, split, frames)
     if made is None:
         return None
@@ -86,7 +100,9 @@ def image_to_video(rng: Rng, split: str, frames: int) -> Exchange | None:
     wanted = [clip_requests.required(each) for each in clip_film.clip.movers]
     return Exchange(
         user=wording.polish(wording.pick(clip_words.ANIMATE, rng).format(what=what, toward=toward), rng),
-        assistant=_reply(text, Module.VIDEO_GENERATION, f"{noun} {action}", verb=ANIMATION),
+        assistant=_reply(
+            text, Module.VIDEO_GENERATION, f"{noun} {action}", clip_plans.track(clip_film, i, noun), verb=ANIMATION
+        ),
         images=(clip_film.frames[0],),
         marks=marks,
         invokes=True,

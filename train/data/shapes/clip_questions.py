@@ -6,7 +6,7 @@ with tracks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -36,13 +36,17 @@ class ClipQA(NamedTuple):
     about: tuple[int, ...]
 
 
-def questions_on(film: Footage, rng: Rng, n: int) -> list[ClipQA]:
-    """Up to `n` different questions about a clip, of varied kinds."""
+Kind = Callable[[Footage, Rng], ClipQA | None]
+
+
+def questions_on(film: Footage, rng: Rng, n: int, kinds: Sequence[Kind] | None = None) -> list[ClipQA]:
+    """Up to `n` different questions about a clip, of varied kinds (None: `KINDS`)."""
+    among = KINDS if kinds is None else kinds
     found: dict[str, ClipQA] = {}
     for _ in range(5 * n):
         if len(found) >= n:
             break
-        kind = KINDS[int(rng.integers(len(KINDS)))]
+        kind = among[int(rng.integers(len(among)))]
         made = next((qa for qa in (kind(film, rng) for _ in range(_TRIES)) if qa is not None), None)
         if made is not None:
             found.setdefault(made.question, made)
@@ -249,12 +253,12 @@ def _doubtful(film: Footage) -> bool:
     return bool((hidden[others] > MAX_DOUBT).any())
 
 
-_ANY = ("direction", "speed", "moving", "still", "event", "behind")
+ANY_ACTION = ("direction", "speed", "moving", "still", "event", "behind")
 # "Comes in from the left" gives the direction away as well.
 _MOTION = ("direction", "event")
-KINDS: tuple[Callable[[Footage, Rng], ClipQA | None], ...] = (
+KINDS: tuple[Kind, ...] = (
     _about("direction", _direction, _MOTION), _about("direction", _direction, _MOTION), _which_moves, _which_moves,
-    _about("speed", _speed, ("speed",)), _about("moves", _moves, _ANY),
+    _about("speed", _speed, ("speed",)), _about("moves", _moves, ANY_ACTION),
     _which_stays, _about("appears_when", _appears_when), _about("appears_when", _appears_when),
     _about("last_seen", _last_seen), _about("appears", _appears, ("event",)),
     _about("disappears", _disappears, ("event",)), _about("behind_what", _behind_what, ("behind",)),
@@ -264,3 +268,8 @@ KINDS: tuple[Callable[[Footage, Rng], ClipQA | None], ...] = (
     _about("start", _start), _about("end", _end),
 )  # fmt: skip
 """Every kind of question; those named twice are asked twice as often."""
+MOTION_KINDS: tuple[Kind, ...] = (
+    *(_about("direction", _direction, _MOTION),) * 4, *(_which_moves,) * 2,
+    _about("start", _start), _about("end", _end),
+)  # fmt: skip
+"""Where to, and from and to what place: what several frames have to be compared for."""

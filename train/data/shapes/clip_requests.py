@@ -23,11 +23,13 @@ class Asked:
     Attributes:
         text: as the user says it.
         canonical: the same content in the fixed wording of captions, nothing added.
+        order: numbers of the movers, in which they are named.
         target: "required" (what each mover must be and do), "background" (name or None), "exact".
     """
 
     text: str
     canonical: str
+    order: tuple[int, ...]
     target: dict[str, Any]
 
 
@@ -62,7 +64,8 @@ def ask(clip: Clip, rng: Rng, *, relative: bool) -> Asked:
         text = pick(BACKGROUND_WORDS, rng).format(text, background)
         canonical = clip_captions.on_background(canonical, clip)
     wanted = [required(clip.movers[i], size=with_size, speed=with_speed) for i in order]
-    return Asked(text=text, canonical=canonical, target={"required": wanted, "background": background, "exact": True})
+    target = {"required": wanted, "background": background, "exact": True}
+    return Asked(text=text, canonical=canonical, order=tuple(order), target=target)
 
 
 def required(mover: Mover, *, size: bool = True, speed: bool = False) -> dict[str, str]:

@@ -59,6 +59,10 @@ TRACK = (
     "when and where is {} seen?", "give box and frames of {}", "in which frames can {} be seen, and where?",
     "return the track of {}", "ground this in the video: {}", "from which frame to which is {} visible, and where?",
 )  # fmt: skip
+PLACE = (
+    "where is {} in {}?", "give the box of {} in {}", "locate {} in {}", "find {} in {}", "in {1}, where is {0}?",
+    "box of {} in {}", "show me where {} is in {}", "what is the bounding box of {} in {}?",
+)  # fmt: skip
 GROUNDED = (
     "describe the video and give box and frames for every object", "write a grounded caption for the clip",
     "say what happens in the video, when and where, with tracks", "list the objects with boxes and frame numbers",

@@ -1,0 +1,87 @@
+"""Plans of clips: from labelled boxes with spans to boxes in every frame."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from train.data.shapes import clip_dialogues, clip_plans
+from train.data.shapes.motion import clip_at
+from train.data.shapes.render import mask_box
+from train.data.shapes.render_clip import SEEN_SHARE, film
+from vitron.clip_plan import LAST, planned_tracks
+from vitron.invocation import format_grounding, parse_groundings, parse_reply
+from vitron.types import Grounding
+
+FROM, TO = (0.0, 0.2, 0.2, 0.4), (0.6, 0.2, 0.8, 0.4)
+
+
+def region(box: tuple[float, float, float, float], start: int, end: int, label: str = "star") -> Grounding:
+    return Grounding(box=box, label=label, span=(start, end))
+
+
+def test_an_object_rests_at_its_boxes_and_goes_straight_from_one_to_the_next() -> None:
+    (track,) = planned_tracks([region(FROM, 0, 1), region(TO, 4, 7)], LAST + 1)
+    assert track.label == "star" and track.there.all()
+    assert track.boxes[:, 0].tolist() == pytest.approx([0.0, 0.0, 0.2, 0.4, 0.6, 0.6, 0.6, 0.6])
+    assert track.boxes[:, 1].tolist() == pytest.approx([0.2] * 8)
+
+
+@pytest.mark.parametrize("frames", [2, 8, 15, 16, 24])
+def test_a_plan_holds_for_a_clip_of_any_length(frames: int) -> None:
+    (track,) = planned_tracks([region(FROM, 0, 0), region(TO, 7, 7)], frames)
+    assert track.boxes.shape == (frames, 4) and track.there.all()
+    assert track.boxes[0].tolist() == pytest.approx(FROM) and track.boxes[-1].tolist() == pytest.approx(TO)
+    assert np.all(np.diff(track.boxes[:, 0]) > 0)
+
+
+def test_before_and_after_its_spans_an_object_is_not_there() -> None:
+    (track,) = planned_tracks([region(FROM, 2, 2), region(TO, 5, 5)], 8)
+    assert track.there.tolist() == [False, False, True, True, True, True, False, False]
+    (longer,) = planned_tracks([region(FROM, 2, 2), region(TO, 5, 5)], 15)
+    assert np.flatnonzero(longer.there).tolist() == [*range(4, 11)]  # moments 2 to 5 in halves
+
+
+def test_another_label_or_an_earlier_span_is_another_object() -> None:
+    regions = [region(FROM, 0, 0), region(TO, 7, 7), region(TO, 0, 7, "ring"), region(FROM, 0, 7, "ring")]
+    assert [track.label for track in planned_tracks(regions, 8)] == ["star", "ring", "ring"]
+
+
+def test_boxes_without_a_span_are_no_plan_and_moments_beyond_the_last_are_the_last() -> None:
+    assert planned_tracks([Grounding(box=FROM)], 8) == []
+    (track,) = planned_tracks([region(FROM, 0, 0), region(TO, 11, 11)], 8)
+    assert track.boxes[-1].tolist() == pytest.approx(TO)
+
+
+@pytest.mark.parametrize("frames", [8, 12, 16])
+def test_plans_of_shapes_clips_say_where_objects_are(frames: int) -> None:
+    for index in range(20):
+        shown = film(clip_at("train", index, 0, frames))
+        for i in range(len(shown.clip.movers)):
+            spoken = "; ".join(format_grounding(each) for each in clip_plans.track(shown, i, "star"))
+            (track,) = planned_tracks(parse_groundings(spoken), frames)
+            area = shown.amodal[i].sum(axis=(1, 2))
+            wrong = 0
+            for frame in range(frames):
+                whole = area[frame] == area.max()
+                wrong += bool(track.there[frame]) != bool(area[frame] >= SEEN_SHARE * area.max())
+                if whole and track.there[frame]:
+                    # Moments are coarser than the frames of a long clip.
+                    error = np.abs(track.boxes[frame] - mask_box(shown.amodal[i, frame])).max()
+                    assert error < (0.12 if frames == 8 else 0.2), (index, i, frame)
+            assert wrong <= (0 if frames == 8 else 2), (index, i)
+
+
+@pytest.mark.parametrize("task", ["video_generate", "image_to_video"])
+def test_replies_that_ask_for_a_clip_plan_every_object_that_matters(task: str) -> None:
+    for index in range(10):
+        sample = clip_dialogues.build(task, "val", index)
+        invocation = parse_reply(sample.turns[-1].text).invocation
+        assert invocation is not None
+        tracks = planned_tracks(invocation.regions, 8)
+        assert len(tracks) == (1 if task == "image_to_video" else len(sample.target["required"]))
+        if task == "video_generate":
+            wanted = [f"{each['color']} {each['shape']}" for each in sample.target["required"]]
+            assert [track.label for track in tracks] == wanted
+        for track in tracks:
+            assert track.boxes.min() >= 0 and track.boxes.max() <= 1
