@@ -67,13 +67,17 @@ def parse_groundings(text: str) -> list[Grounding]:
     """Read every `[label: ](x1, y1, x2, y2[ | start, end])` in `text`.
 
     Raises:
-        ValueError: a box is out of [0, 1] or its corners are in the wrong order. Nothing is repaired: a wrong box
-            that looks right is worse than an error.
+        ValueError: a box is out of [0, 1] or its corners are in the wrong order. No box is repaired: a wrong one that
+            looks right is worse than an error. A span names the same frames from either end.
     """
     found, end = [], 0
     for match in _BOX.finditer(text):
         x1, y1, x2, y2 = (float(value) for value in match.groups()[:4])
-        span = (int(match[5]), int(match[6])) if match[5] else None
+        span = None
+        if match[5]:
+            # The frames between two, whichever is named first.
+            first, last = sorted((int(match[5]), int(match[6])))
+            span = (first, last)
         label = text[end : match.start()].strip(" ;,\n").removesuffix(":").strip()
         found.append(Grounding(box=(x1, y1, x2, y2), label=label, span=span))
         end = match.end()

@@ -136,3 +136,8 @@ def test_a_reply_cut_inside_a_tag_shows_no_piece_of_it() -> None:
 
 def test_a_less_than_sign_before_a_broken_invocation_is_kept() -> None:
     assert visible_text("x < 0.5. <Module>bad") == "x < 0.5."
+
+
+def test_a_span_names_the_same_frames_from_either_end() -> None:
+    forward, backward = (parse_groundings(f"star: (0.1, 0.2, 0.3, 0.4 | {span})")[0] for span in ("2, 5", "5, 2"))
+    assert forward == backward and forward.span == (2, 5)
