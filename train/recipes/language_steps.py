@@ -182,6 +182,7 @@ def grounded_qa(preset: str) -> Recipe:
                     "grounded_vqa": 4,
                     "grounded_video_qa": 3,
                     **KEPT,
+                    # Plans of clips are learned last and want the most practice.
                     "video_generate": 20,
                     "image_to_video": 20,
                     "image_edit": 3,
@@ -200,7 +201,6 @@ def grounded_qa(preset: str) -> Recipe:
                     "caption": 3,
                 },
                 share=Fraction(3, 10),
-                # Plans of clips are learned last and want the most practice.
                 clips={
                     "grounded_video_qa": 2,
                     "video_qa": 5,

@@ -64,12 +64,12 @@ class VideoProjector(nn.Module):
             nn.init.zeros_(self.motion.weight)
 
     @torch.no_grad()
-    def see_changes(self, pictures: Projector, generator: torch.Generator | None = None) -> None:
+    def see_changes(self, pictures: Projector) -> None:
         """Let a new projector's changes be as large as what a trained projector gives, in directions of their own."""
         if self.motion is None:
             return
         width = self.motion.out_features
-        turned, _ = torch.linalg.qr(torch.randn(width, width, generator=generator))
+        turned, _ = torch.linalg.qr(torch.randn(width, width))
         mean = pictures.linear.weight.view(width, pictures.merge**2, -1).sum(dim=1)
         self.motion.weight.copy_(turned.to(mean) @ mean)
 
@@ -137,7 +137,17 @@ def _waves(count: int, width: int) -> Tensor:
 
 
 def make_video_projector(config: VitronConfig) -> VideoProjector:
-    """Return an untrained video projector of the sizes that the other parts need."""
+    """Return an untrained video projector of the sizes that the other parts need.
+
+    Raises:
+        ValueError: frames seen as pictures are have another number of tokens than pictures.
+    """
+    video = config.video
+    if video.frame_squares and video.tokens_per_frame != config.num_image_tokens:
+        raise ValueError(
+            f"video.frame_grid: got {video.frame_grid}, expected a square of {config.num_image_tokens} tokens with "
+            f"frame_squares, as pictures have"
+        )
     return VideoProjector(config.video, feature_width=config.clip.width, width=config.language.width)
 
 

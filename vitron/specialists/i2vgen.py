@@ -17,20 +17,17 @@ from PIL import Image as PilImage
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, PreTrainedTokenizerBase
 
-from vitron.clip_plan import planned_tracks
 from vitron.config import I2VGenConfig, VitronConfig
 from vitron.diffusion.latents import LatentCodec, to_images, to_pixels
 from vitron.diffusion.warp import composed, fine_share
 from vitron.specialists.base import SpecialistRequest
+from vitron.specialists.denoising import Prepared
 from vitron.specialists.output_projection import OutputProjection
 from vitron.specialists.text_condition import TextCondition
-from vitron.specialists.video_denoiser import I2VGenDenoiser
+from vitron.specialists.video_denoiser import I2VGenDenoiser, VideoCondition
 from vitron.specialists.video_diffusion import Opening, VideoDiffusion, condition_projection, load_stock
-from vitron.specialists.video_plan import VideoPlan, mover_of, plan_of
 from vitron.types import Image, SpecialistOutput
 from vitron.weights import Weights
-
-Frames = npt.NDArray[np.uint8]
 
 
 class PictureEmbedding(nn.Module):
@@ -142,30 +139,26 @@ class I2VGen(VideoDiffusion):
         looks = torch.zeros_like(weights) if self.looks is None else self.looks(request.image)
         return Opening(first=first, looks=looks)
 
-    def video_plan(self, request: SpecialistRequest, frames: int) -> VideoPlan | None:
-        """Return where a request's regions send what is to move; it needs no phrase, for the picture shows it."""
-        mover = mover_of(planned_tracks(request.regions, frames))
-        if not self.denoiser.follows_plan or mover is None:
-            return None
-        return plan_of([mover], self.denoiser.signal_segment.new_zeros(1, len(self.denoiser.signal_segment)))
+    def prepare(self, request: SpecialistRequest) -> Prepared[VideoCondition]:
+        """Return the latent that a request needs; a network that copies has its clip put together of the picture."""
+        prepared = super().prepare(request)
+        image, (job,) = request.image, prepared.jobs
+        if self.denoiser.alphas is None or image is None:
+            return prepared
+
+        def finish(latents: Sequence[Tensor]) -> SpecialistOutput:
+            (clip,), (made,) = prepared.finish(latents).clips, latents
+            return SpecialistOutput(
+                clips=(replace(clip, frames=self._composed(image, job.condition, made, clip.frames)),)
+            )
+
+        return Prepared(prepared.jobs, finish)
 
     @torch.no_grad()
-    def output_of(self, request: SpecialistRequest, latents: Sequence[Tensor]) -> SpecialistOutput:
-        """Return a request's clip; from a network that copies, of the picture's own pixels wherever it can be."""
-        drawn = super().output_of(request, latents)
-        if self.denoiser.alphas is None:
-            return drawn
-        return SpecialistOutput(
-            clips=tuple(
-                replace(clip, frames=self._composed(request, each, clip.frames))
-                for clip, each in zip(drawn.clips, latents, strict=True)
-            )
-        )
-
-    def _composed(self, request: SpecialistRequest, latents_CFhw: Tensor, drawn_FHW3: Frames) -> Frames:
+    def _composed(
+        self, image: Image, condition: VideoCondition, latents_CFhw: Tensor, drawn_FHW3: npt.NDArray[np.uint8]
+    ) -> npt.NDArray[np.uint8]:
         """Draw again what stands still and what moves, by the motion that the network sees in its finished clip."""
-        assert request.image is not None
-        condition, _ = self.conditions(request, self.opening(request), self.options(request.options))
         last = torch.zeros(1, dtype=torch.long, device=latents_CFhw.device)
         _, motion = self.denoiser.observe(latents_CFhw[None], last, [condition])
         assert motion is not None
@@ -173,7 +166,7 @@ class I2VGen(VideoDiffusion):
         share_HW = F.interpolate(fine_share(motion)[:, None], size=(height, width))[0, 0]
         # One shift holds for a whole frame.
         shift_2F = motion.shift[0, :, :, 0, 0].float() * self.codec.downscale
-        picture = to_pixels(stretched(request.image, width, height)[None])[0].to(share_HW)
+        picture = to_pixels(stretched(image, width, height)[None])[0].to(share_HW)
         frames = composed(picture, to_pixels(drawn_FHW3).to(share_HW), share_HW, shift_2F)
         return np.stack(to_images(frames))
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from vitron.config import I2VGenConfig, VideoDiffusionConfig, ZeroscopeConfig
 from vitron.diffusion.temporal import WiderConv2d, beside, clip_positions, clips_of, narrow_temporal
 from vitron.diffusion.warp import SHIFT_SCALE, Motion, along, as_one, moved, with_copies
-from vitron.specialists.video_plan import VideoPlan, cover, shift_of
+from vitron.specialists.video_plan import VideoPlan, cover, mover_boxes, shift_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,12 +48,13 @@ class VideoDenoiser(nn.Module):
         signal_segment: [D], added to signal tokens, so that they can be told from text. Zero for a stock checkpoint,
             which knows of no signal.
         position_bands: Frequencies of the place in picture and clip that the first layer sees; 0: none.
+        follows_plan: Whether a plan says what is to be where. Stock checkpoints know no plans.
     """
 
-    def __init__(self, unet: Any, *, position_bands: int = 0) -> None:
-        """Wrap a UNet whose first layer takes what `position_bands` says."""
+    def __init__(self, unet: Any, *, position_bands: int = 0, follows_plan: bool = False) -> None:
+        """Wrap a UNet whose first layer takes what the two say."""
         super().__init__()
-        self.unet, self.position_bands = unet, position_bands
+        self.unet, self.position_bands, self.follows_plan = unet, position_bands, follows_plan
         self.signal_segment = nn.Parameter(torch.zeros(int(unet.config["cross_attention_dim"])))
 
     @property
@@ -90,7 +91,7 @@ class ZeroscopeDenoiser(VideoDenoiser):
 
     def __init__(self, unet: Any, *, position_bands: int = 0, plan_channels: int = 0) -> None:
         """Wrap a UNet whose first layer takes what `position_bands` and `plan_channels` say."""
-        super().__init__(unet, position_bands=position_bands)
+        super().__init__(unet, position_bands=position_bands, follows_plan=bool(plan_channels))
         self.phrase: nn.Linear | None = None
         if plan_channels:
             # The last channel says where anything is planned at all.
@@ -121,13 +122,13 @@ class ZeroscopeDenoiser(VideoDenoiser):
         phase: Hashable,
     ) -> Tensor:
         """Return the prediction for each row."""
-        plans = [condition.plan for condition in conditions]
         filled = None
-        if self.phrase is not None and any(plan is not None for plan in plans):
+        if self.phrase is not None:
             _, _, frames, height, width = samples_B.shape
             nothing = samples_B.new_zeros(self.phrase.out_features + 1, frames, height, width)
-            rows = [nothing if plan is None else self.filled(plan, height, width) for plan in plans]
-            filled = torch.stack([row.to(nothing) for row in rows])
+            plans = [condition.plan for condition in conditions]
+            rows = [nothing if plan is None else self.filled(plan, height, width).to(nothing) for plan in plans]
+            filled = torch.stack(rows)
         return self(samples_B, timesteps_B, torch.stack([condition.tokens for condition in conditions]), filled)
 
     def filled(self, plan: VideoPlan, height: int, width: int) -> Tensor:
@@ -159,7 +160,6 @@ class I2VGenDenoiser(VideoDenoiser):
     Attributes:
         repeats: Whether every frame sees the picture. Stock checkpoints show it to the first frame alone, and the
             others a constant that tells their place.
-        follows_plan: Whether a plan says what moves where to.
     """
 
     alphas: Tensor | None
@@ -183,8 +183,8 @@ class I2VGenDenoiser(VideoDenoiser):
             follows_plan: Whether a plan says what moves where to.
             alphas: The scheduler's noise levels, for a network that copies; None: it doesn't.
         """
-        super().__init__(unet, position_bands=position_bands)
-        self.repeats, self.follows_plan = repeats, follows_plan
+        super().__init__(unet, position_bands=position_bands, follows_plan=follows_plan)
+        self.repeats = repeats
         self.register_buffer("alphas", alphas, persistent=False)
 
     @classmethod
@@ -314,9 +314,9 @@ class I2VGenDenoiser(VideoDenoiser):
 
 
 def _boxes(plans: Sequence[VideoPlan | None], samples_B: Tensor) -> Tensor:
-    """Return the boxes [B, F, 4] of each row's first planned object, zeros without one."""
+    """Return the boxes [B, F, 4] of what moves in each row, zeros without a plan."""
     nothing = samples_B.new_zeros(samples_B.shape[2], 4)
-    return torch.stack([nothing if plan is None else plan.boxes[0].to(nothing) for plan in plans])
+    return torch.stack([nothing if plan is None else mover_boxes(plan).to(nothing) for plan in plans])
 
 
 def first_then_places(first_BChw: Tensor, frames: int) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from vitron.clip_plan import planned_tracks
 from vitron.config import VideoDiffusionConfig
 from vitron.diffusion.latents import LatentCodec, to_images
 from vitron.diffusion.request import DenoiseRequest, Kept
@@ -24,7 +25,7 @@ from vitron.specialists.denoising import DenoisingSpecialist, check_whole
 from vitron.specialists.output_projection import OutputProjection
 from vitron.specialists.text_condition import TextCondition
 from vitron.specialists.video_denoiser import I2VGenDenoiser, VideoCondition, ZeroscopeDenoiser
-from vitron.specialists.video_plan import VideoPlan
+from vitron.specialists.video_plan import VideoPlan, plan_of
 from vitron.types import Clip, Module, SpecialistOutput
 
 FPS = (1.0, 60.0)
@@ -107,7 +108,7 @@ class VideoDiffusion(DenoisingSpecialist[VideoCondition]):
         """
         self._check(request)
         options, opening = self.options(request.options), self.opening(request)
-        condition, unconditional = self.conditions(request, opening, options)
+        condition, unconditional = self._conditions(request, opening, options)
         height, width = (side // self.codec.downscale for side in (self.config.height, self.config.width))
         shape = (self.codec.channels, options.num_frames, height, width)
         return [
@@ -156,11 +157,18 @@ class VideoDiffusion(DenoisingSpecialist[VideoCondition]):
         )
 
     def video_plan(self, request: SpecialistRequest, frames: int) -> VideoPlan | None:
-        """Return what a request's regions plan; None: nothing, or the network knows no plans."""
-        return None
+        """Return what a request's regions plan; None: nothing, or the network knows no plans.
+
+        An object without a label is what the text says.
+        """
+        tracks = planned_tracks(request.regions, frames)
+        if not (self.denoiser.follows_plan and tracks):
+            return None
+        states = self.text.encode([track.label or request.instruction for track in tracks])
+        return plan_of(tracks, torch.stack([each.pooled for each in states]))
 
     @torch.no_grad()
-    def conditions(
+    def _conditions(
         self, request: SpecialistRequest, opening: Opening | None, options: VideoOptions
     ) -> tuple[VideoCondition, VideoCondition]:
         """Return what the request's conditional and unconditional rows see: equally many tokens.

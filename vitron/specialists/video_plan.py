@@ -38,9 +38,10 @@ def plan_of(tracks: Sequence[PlannedTrack], phrases_MD: Tensor) -> VideoPlan:
     return VideoPlan(boxes=boxes.to(phrases_MD.device), there=there.to(phrases_MD.device), phrases=phrases_MD)
 
 
-def mover_of(tracks: Sequence[PlannedTrack]) -> PlannedTrack | None:
-    """Return the track that goes furthest, which is what a picture's animation sets in motion; None without one."""
-    return max(tracks, key=lambda track: float(np.abs(track.boxes - track.boxes[:1]).max()), default=None)
+def mover_boxes(plan: VideoPlan) -> Tensor:
+    """Return the boxes [F, 4] of what goes furthest, which is what a picture's animation sets in motion."""
+    travelled_M = (plan.boxes - plan.boxes[:, :1]).abs().amax(dim=(1, 2))
+    return plan.boxes[travelled_M.argmax()]
 
 
 def cover(boxes: Tensor, height: int, width: int) -> Tensor:

@@ -6,21 +6,17 @@ import torch
 from diffusers import UNet3DConditionModel
 from transformers import PreTrainedTokenizerBase
 
-from vitron.clip_plan import planned_tracks
 from vitron.config import VitronConfig, ZeroscopeConfig
 from vitron.diffusion.latents import LatentCodec
 from vitron.specialists.base import SpecialistRequest
 from vitron.specialists.text_condition import TextCondition
 from vitron.specialists.video_denoiser import ZeroscopeDenoiser
 from vitron.specialists.video_diffusion import VideoDiffusion, condition_projection, load_stock
-from vitron.specialists.video_plan import VideoPlan, plan_of
 from vitron.weights import Weights
 
 
 class Zeroscope(VideoDiffusion):
     """Text-to-video diffusion as a `Specialist`."""
-
-    denoiser: ZeroscopeDenoiser
 
     @classmethod
     def from_config(
@@ -61,14 +57,6 @@ class Zeroscope(VideoDiffusion):
 
     def opening(self, request: SpecialistRequest) -> None:
         """Return None: words and a plan say what a clip shows."""
-
-    def video_plan(self, request: SpecialistRequest, frames: int) -> VideoPlan | None:
-        """Return the plan of a request's regions; an object without a label is what the text says."""
-        tracks = planned_tracks(request.regions, frames)
-        if self.denoiser.phrase is None or not tracks:
-            return None
-        states = self.text.encode([track.label or request.instruction for track in tracks])
-        return plan_of(tracks, torch.stack([each.pooled for each in states]))
 
 
 def load_zeroscope(config: VitronConfig, weights: Weights) -> Zeroscope:

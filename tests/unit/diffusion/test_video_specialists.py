@@ -12,6 +12,7 @@ from vitron.diffusion.warp import Motion
 from vitron.specialists.base import Cancelled
 from vitron.specialists.i2vgen import I2VGen
 from vitron.specialists.video_diffusion import VideoDiffusion
+from vitron.specialists.video_plan import mover_boxes
 from vitron.specialists.zeroscope import Zeroscope
 from vitron.types import Clip, Grounding, Image
 
@@ -142,8 +143,9 @@ def test_the_channels_of_a_plan_hold_its_phrases_where_its_boxes_are(zeroscope: 
 
 def test_what_a_plan_sends_somewhere_gets_there(i2vgen: I2VGen) -> None:
     request = models.request("a", image=picture(1), regions=planned(LEFT, RIGHT))
-    condition, unconditional = i2vgen.conditions(request, i2vgen.opening(request), i2vgen.options({}))
-    for each in (condition, unconditional):  # guidance is toward the words, not away from the plan
+    (job,) = i2vgen.plan(request)
+    assert job.unconditional is not None
+    for each in (job.condition, job.unconditional):  # guidance is toward the words, not away from the plan
         _, motion = i2vgen.denoiser.observe(torch.zeros(1, 4, 3, 8, 8), torch.tensor([0]), [each])
         assert motion is not None
         assert motion.shift[0, 0, :, 3, 3].tolist() == pytest.approx([0.0, 2.0, 4.0])
@@ -154,7 +156,7 @@ def test_of_several_planned_tracks_the_one_that_goes_furthest_moves(i2vgen: I2VG
     regions = (*planned(RIGHT, RIGHT, label="ring"), *planned(LEFT, RIGHT))
     plan = i2vgen.video_plan(models.request("a", image=picture(1), regions=regions), 3)
     assert plan is not None
-    assert plan.boxes[0, 0].tolist() == pytest.approx(LEFT)
+    assert mover_boxes(plan)[0].tolist() == pytest.approx(LEFT)
     assert i2vgen.video_plan(models.request("a", image=picture(1)), 3) is None
 
 
@@ -165,8 +167,8 @@ def test_what_does_not_move_keeps_the_pictures_own_pixels(i2vgen: I2VGen, monkey
         return torch.zeros(1), Motion(torch.zeros(1, 2, 3, 8, 8), torch.full((1, 4, 3, 8, 8), -20.0))
 
     monkeypatch.setattr(i2vgen.denoiser, "observe", still)
-    request = models.request("a", image=image)
-    made = i2vgen.output_of(request, [torch.randn(4, 3, 8, 8)]).clips[0].frames
+    prepared = i2vgen.prepare(models.request("a", image=image))
+    made = prepared.finish([torch.randn(4, 3, 8, 8)]).clips[0].frames
     assert np.array_equal(made, np.stack([image] * 3))
 
 

@@ -417,3 +417,10 @@ def test_presets_say_how_clips_are_seen() -> None:
         assert config.video.frame_tokens and config.video.max_frames >= 8
         longest = config.num_image_tokens + config.video.max_frames * config.video.tokens_per_frame
         assert longest < config.language.llama["max_position_embeddings"] / 2
+
+
+def test_frames_seen_as_pictures_are_have_as_many_tokens() -> None:
+    config = small_config()
+    wrong = replace(config, video=VideoConfig(max_frames=4, frame_grid=3, frame_squares=True))
+    with pytest.raises(ValueError, match=r"video\.frame_grid: got 3, expected a square of"):
+        make_video_projector(wrong)

@@ -34,14 +34,10 @@ def track(film: Footage, i: int, label: str) -> list[Grounding]:
     if not path.moves:
         return [_grounding(film, i, label, first, (first, last))]
     begins, stops = max(path.begins, first), min(path.stops, last)
-    begun = _grounding(film, i, label, first, (first, begins))
-    ended = _grounding(film, i, label, stops, (stops, last))
-    if begun.span is None or ended.span is None or begun.span[1] < ended.span[0]:
-        return [begun, ended]
-    # A short motion between two moments of the plan.
-    start = min(begun.span[1] + 1, LAST)
-    rest = (begun.span[0], max(start - 1, begun.span[0]))
-    return [Grounding(box=begun.box, label=label, span=rest), Grounding(box=ended.box, label=label, span=(start, LAST))]
+    return [
+        _grounding(film, i, label, first, (first, begins)),
+        _grounding(film, i, label, stops, (stops, last)),
+    ]
 
 
 def _grounding(film: Footage, i: int, label: str, frame: int, span: tuple[int, int]) -> Grounding:
