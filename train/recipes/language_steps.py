@@ -38,6 +38,7 @@ KEPT = {
     **dict.fromkeys(CLIP_INVOKING, 1),
     "follow_up": 1,
     "video_follow_up": 1,
+    "session": 2,
     "chat": 1,
 }
 """What later steps repeat, so that nothing is forgotten."""
@@ -179,17 +180,18 @@ def grounded_qa(preset: str) -> Recipe:
             about="step 2.3: questions on images and videos are answered by what was located first",
             plan=Plan(
                 single={
-                    "grounded_vqa": 4,
-                    "grounded_video_qa": 3,
+                    "grounded_vqa": 2,
+                    "grounded_video_qa": 1,
                     **KEPT,
-                    # Plans of clips are learned last and want the most practice.
-                    "video_generate": 20,
-                    "image_to_video": 20,
-                    "image_edit": 3,
+                    # Plans of clips and layouts of pictures want the most practice, and requests in words cost little.
+                    "video_generate": 40,
+                    "image_to_video": 10,
+                    "generate": 16,
+                    "image_edit": 9,
                     "video_edit": 3,
                     "rec": 1,
-                    "region_caption": 3,
-                    "caption": 2,
+                    "region_caption": 1,
+                    "caption": 1,
                 },
                 packed={
                     "grounded_vqa": 3,
@@ -200,7 +202,7 @@ def grounded_qa(preset: str) -> Recipe:
                     "region_caption": 5,
                     "caption": 3,
                 },
-                share=Fraction(3, 10),
+                share=Fraction(1, 10),
                 clips={
                     "grounded_video_qa": 2,
                     "video_qa": 5,
@@ -209,7 +211,7 @@ def grounded_qa(preset: str) -> Recipe:
                     "video_grounding": 4,
                     "video_caption": 1,
                 },
-                clip_share=Fraction(1, 5),
+                clip_share=Fraction(1, 20),
                 stream=6,
             ),
             learns=LORA,

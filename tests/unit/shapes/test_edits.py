@@ -82,6 +82,19 @@ def test_what_is_asked_about_earlier_media_is_learned_and_the_history_is_not(tas
             assert region.clip == 0 or region.image == len(sample.images) - 1
 
 
+def test_a_session_asks_about_the_users_own_medium_beside_one_that_was_made() -> None:
+    asked = set()
+    for index in range(60):
+        sample = tasks.build("session", "train", index)
+        turns = messages(sample)
+        assert [turn.learned for turn in turns if turn.role == "assistant"][:-1] == [False] * (len(turns) // 2 - 1)
+        assert not any("<Module>" in turn.text for turn in turns[:-1])
+        assert len(turns[2].images) == len(turns[2].clips) == 1
+        assert all(region.clip is None for turn in turns for region in turn.regions)
+        asked.add((sample.target["task"], len(turns)))
+    assert {("image_edit", 4), ("image_to_video", 6), ("image_to_video", 4), ("video_edit", 4)} <= asked
+
+
 def test_the_same_index_gives_the_same_follow_up() -> None:
     first, second = (tasks.build("follow_up", "val", 3) for _ in range(2))
     assert first.turns == second.turns and all(

@@ -12,14 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from train.data.sample import Sample, Turn
+from train.data.sample import Clip, Sample, Turn
 from train.data.shapes import captions, clip_dialogues, clip_words, dialogues, wording
 from train.data.shapes.scene import scene_rng
 
 Rng = np.random.Generator
 _STREAM = 150
 _PICTURE_TASKS = ("image_edit",) * 4 + ("image_to_video",) * 3 + ("segment_text", "segment_mark", "vqa", "caption")
+_OWN_PICTURE_TASKS = ("image_edit",) * 6 + ("image_to_video",) * 3 + ("segment_text", "segment_mark", "vqa", "caption")
 _CLIP_TASKS = ("video_edit",) * 3 + ("track_text", "track_mark", "video_qa", "video_caption")
+_OWN_CLIP_TASKS = ("video_edit", "track_text", "video_qa", "video_caption")
 _IT = ("it", "it", "this", "that one", "the object")
 
 
@@ -46,7 +48,55 @@ def video_follow_up(split: str, index: int, seed: int = 0) -> Sample:
     return _joined("video_follow_up", split, index, seed, earlier, _spoken(sample, rng))
 
 
-BUILDERS: dict[str, Callable[[str, int, int], Sample]] = {"follow_up": follow_up, "video_follow_up": video_follow_up}
+def session(split: str, index: int, seed: int = 0) -> Sample:
+    """A request about the user's own medium after one of the other kind was made (Fig. 11); always the same one.
+
+    Mostly a clip was made and the user brings a picture, whose edit may then be set in motion.
+    """
+    rng = scene_rng(split, index, seed, _STREAM + 2)
+    if rng.random() < 0.25:
+        return _own_clip(split, index, seed, rng)
+    filmed = clip_dialogues.build("video_generate", split, index, seed + 3)
+    earlier = [*filmed.turns[:1], _history(wording.pick(clip_words.GENERATE_REPLIES, rng))]
+    task = _OWN_PICTURE_TASKS[int(rng.integers(len(_OWN_PICTURE_TASKS)))]
+    build = clip_dialogues.build if task in clip_dialogues.TASKS else dialogues.build
+    sample = build(task, split, index, seed + 1)
+    clip = filmed.target["clip"]
+    if task == "image_to_video" and rng.random() < 0.7:
+        edited = dialogues.build("image_edit", split, index, seed + 2)
+        asked = _beside_clip(edited, clip).turns[:1]
+        earlier = [*earlier, *asked, _history(wording.pick(wording.EDIT_REPLIES, rng))]
+        sample = dataclasses.replace(_after(edited, _spoken(sample, rng)), clips=(clip,))
+    else:
+        sample = _beside_clip(sample, clip)
+    return _joined("session", split, index, seed, earlier, sample)
+
+
+def _own_clip(split: str, index: int, seed: int, rng: Rng) -> Sample:
+    """A picture that was drawn, and then a request about a clip that the user brings, without a mark."""
+    task = _OWN_CLIP_TASKS[int(rng.integers(len(_OWN_CLIP_TASKS)))]
+    number = index
+    while (sample := clip_dialogues.build(task, split, number, seed + 1)).marks:
+        number += 1
+    drawn = dialogues.build("generate", split, index, seed + 3)
+    earlier = [*drawn.turns[:1], _history(wording.pick(wording.GENERATE_REPLIES, rng))]
+    user = dataclasses.replace(sample.turns[0], text=f"<image>\n{sample.turns[0].text}")
+    sample = dataclasses.replace(sample, images=(drawn.target["image"],), turns=(user, *sample.turns[1:]))
+    return _joined("session", split, index, seed, earlier, sample)
+
+
+def _beside_clip(sample: Sample, clip: Clip) -> Sample:
+    """The request about a picture, beside a clip that was made before: pictures come first."""
+    head, _, words = sample.turns[0].text.rpartition("\n")
+    user = dataclasses.replace(sample.turns[0], text=f"{head}\n<video>\n{words}")
+    return dataclasses.replace(sample, clips=(clip,), turns=(user, *sample.turns[1:]))
+
+
+BUILDERS: dict[str, Callable[[str, int, int], Sample]] = {
+    "follow_up": follow_up,
+    "video_follow_up": video_follow_up,
+    "session": session,
+}
 
 
 def _history(text: str) -> Turn:
