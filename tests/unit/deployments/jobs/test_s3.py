@@ -1,12 +1,13 @@
-"""Artifacts on an S3-compatible server: moto's, where it is installed (`pip install 'moto[server]'`)."""
+"""Artifacts on an S3-compatible server: moto's."""
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -25,9 +26,7 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
     """The address of a running server."""
-    program = shutil.which("moto_server")
-    if program is None:
-        pytest.skip("moto_server is not on the path (pip install 'moto[server]')")
+    program = Path(sys.executable).parent / "moto_server"
     port = free_port()
     server = subprocess.Popen(
         [program, "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -71,7 +70,6 @@ def test_artifacts_live_in_a_bucket(endpoint: str) -> None:
 
 
 def test_a_server_that_is_not_there_is_a_clear_error() -> None:
-    pytest.importorskip("s3fs")
     settings = {**options(f"http://127.0.0.1:{free_port()}"), "config_kwargs": {"retries": {"max_attempts": 1}}}
     with pytest.raises(StorageUnavailableError):
         Artifacts("s3://nowhere", settings).put("a", b"x")
