@@ -83,6 +83,7 @@ class VideoConfig:
             of squares on a side.
         frame_motion: whether a frame's tokens also say what has changed since the frame before. Where nothing moves
             that is nothing, which a small LLM would have to learn to subtract.
+        motion_field: whether a frame's tokens also say where to what they show moves (`vitron.encoders.motion_field`).
     """
 
     max_frames: int = 16
@@ -90,6 +91,7 @@ class VideoConfig:
     frame_grid: int = 1
     frame_squares: bool = False
     frame_motion: bool = False
+    motion_field: bool = False
 
     def __post_init__(self) -> None:
         if self.max_frames < 1 or self.frame_grid < 1:
@@ -98,6 +100,8 @@ class VideoConfig:
         for name in ("frame_motion", "frame_squares"):
             if getattr(self, name) and not self.frame_tokens:
                 raise ValueError(f"{name}: got True without frame_tokens, which would tell it")
+        if self.motion_field and not self.frame_squares:
+            raise ValueError("motion_field: got True without frame_squares, which it compares")
 
     @property
     def tokens_per_frame(self) -> int:

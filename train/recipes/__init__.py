@@ -15,6 +15,7 @@ MODULES: dict[str, str] = {
     "i2vgen": "video",
     "seem": "seem",
     "seem_video": "seem_video",
+    "motion_field": "motion_field",
     "alignment": "language_steps",
     "invocation": "language_steps",
     "decoder": "decoder",

@@ -105,8 +105,9 @@ def open_language_side(build: Build, learns: Learns, new: set[str]) -> LanguageS
         order_coordinates(model, tokenizer, coordinate_words())
         start(model, "language_model", weights, new)
         parts = {"language_model": model}
-    if VIDEO in new:
-        video.see_changes(model.projector)
+    video.see_changes(model.projector)
+    if video.field is not None:
+        video.field.requires_grad_(False)  # `motion_field` trains it
     parts = {"clip_vision": image, **parts, **dict(zip(FRONT, (region, video), strict=True))}
     return LanguageSide(parts=parts, model=model, image=image, region=region, video=video, tokenizer=tokenizer)
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitron.config import VideoConfig, VitronConfig
+from vitron.encoders.motion_field import MotionField
 from vitron.encoders.projector import Projector
 from vitron.weights import Weights
 
@@ -21,6 +22,8 @@ PART = "video_projector"
 """Its file in a folder of weights."""
 NUMBER = 0.4
 """Size of a new embedding of a frame's number beside what the frame shows."""
+MOVING = 1.0
+"""The same of a motion vector of length 1."""
 
 
 class ClipFeatures(NamedTuple):
@@ -54,6 +57,7 @@ class VideoProjector(nn.Module):
         self.kind = nn.Parameter(torch.zeros(width))
         self.frame: nn.Linear | None = None
         self.motion: nn.Linear | None = None
+        self.field: MotionField | None = None
         if config.frame_tokens:
             if not config.frame_squares:
                 self.frame = nn.Linear(feature_width, width)
@@ -62,11 +66,14 @@ class VideoProjector(nn.Module):
         if config.frame_motion:
             self.motion = nn.Linear(feature_width, width, bias=False)
             nn.init.zeros_(self.motion.weight)
+        if config.motion_field:
+            self.field = MotionField(feature_width)
+            self.vector = _embedding(width)
 
     @torch.no_grad()
     def see_changes(self, pictures: Projector) -> None:
-        """Let a new projector's changes be as large as what a trained projector gives, in directions of their own."""
-        if self.motion is None:
+        """Let changes that say nothing yet be as large as what a trained projector gives, in their own directions."""
+        if self.motion is None or self.motion.weight.any():
             return
         width = self.motion.out_features
         turned, _ = torch.linalg.qr(torch.randn(width, width))
@@ -104,6 +111,10 @@ class VideoProjector(nn.Module):
         if self.motion is not None:
             cells = in_cells(frames, self.config.frame_grid) if self.frame is None else frames
             tokens = tokens + self.motion(changes(cells, lengths))
+        if self.field is not None:
+            with torch.no_grad():  # an LLM's loss unlearns it in a few steps
+                vectors = torch.cat([self.field(clip) for clip in frames.split(list(lengths))])
+            tokens = tokens + _size(seen) * self.vector(strongest(vectors, self.config.frame_grid))
         parts = zip(embedded, tokens.split(list(lengths)), strict=True)
         return torch.cat([piece for mean, own in parts for piece in (mean, own.flatten(0, 1).to(mean))])
 
@@ -124,6 +135,25 @@ def changes(frames: Tensor, lengths: Sequence[int]) -> Tensor:
     """Return how each frame `[F, G, D]` differs from the one before; zeros for the first of each clip."""
     clips = frames.split(list(lengths))
     return torch.cat([torch.cat([torch.zeros_like(clip[:1]), clip[1:] - clip[:-1]]) for clip in clips])
+
+
+def strongest(vectors: Tensor, side: int) -> Tensor:
+    """Return the mean vector `[F, G, 2]` of each of side * side cells of `[F, N, 2]`; long ones count for more."""
+    lengths = vectors.norm(dim=-1, keepdim=True)
+    both = in_cells(torch.cat([vectors * lengths, lengths], dim=-1), side)
+    return both[..., :2] / both[..., 2:].clamp(min=1e-4)
+
+
+def _embedding(width: int) -> nn.Sequential:
+    """Embed vectors `[..., 2]`; no motion gives nothing."""
+    inner, outer = nn.Linear(2, 32, bias=False), nn.Linear(32, width, bias=False)
+    made = nn.Sequential(inner, nn.GELU(), outer)
+    with torch.no_grad():
+        angles = torch.linspace(0, 2 * math.pi, 33)[:-1]
+        around = torch.stack([angles.cos(), angles.sin()], dim=1)
+        inner.weight.copy_(around)
+        outer.weight.mul_(MOVING / made(around).std())
+    return made
 
 
 def _waves(count: int, width: int) -> Tensor:

@@ -37,7 +37,7 @@ def tiny() -> VitronConfig:
         zeroscope=_zeroscope(),
         i2vgen=_i2vgen(),
         seem=_seem(),
-        video=VideoConfig(max_frames=16, frame_grid=4, frame_squares=True, frame_motion=True),
+        video=VideoConfig(max_frames=16, frame_grid=4, frame_squares=True, frame_motion=True, motion_field=True),
         atlas=_atlas(),
     )
 

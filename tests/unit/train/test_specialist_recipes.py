@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from train.__main__ import main
+from train.data.shapes.motion import clip_at, frame_scene
 from train.data.shapes.render import masks, render
 from train.data.shapes.scene import scene_at
 from train.optimizers import Optimizers
@@ -21,7 +22,7 @@ from train.recipe import Job, NotForPreset, Recipe
 from train.recipes import CHAIN, find
 from train.recipes.clip_data import NAMES as WORDS
 from train.recipes.clip_data import patch_targets
-from train.recipes.vae import pictures
+from train.recipes.vae import emptiest, pictures
 from train.settings import Settings
 from vitron.config import VitronConfig
 from vitron.diffusion.latents import LatentCodec, to_pixels
@@ -45,7 +46,7 @@ FROZEN = {"clip": set(), "clip_text": set(), "vae": set(), "gligen": {"gligen_va
 SCORES = {
     "clip": {"retrieval", "shape", "color", "size", "box_l1"},
     "clip_text": {"words", "moved"},
-    "vae": {"psnr", "read"},
+    "vae": {"psnr", "empty", "read"},
     "gligen": {"words", "boxes", "match"},
     "seem": {"ciou", "name", "full", "expression", "signal", "vague_and_signal", "point", "box", "scribble"}
     | {"polygon", "mask", "reference"},
@@ -249,6 +250,27 @@ def test_the_list_and_the_chain_leave_out_what_a_preset_does_not_train(
     assert capsys.readouterr().out.count("left out") == len(NAMES)
     assert main(["clip", "--preset", "vitron-7b", "--storage", str(tmp_path)]) == 2
     assert "stock checkpoint" in capsys.readouterr().err
+
+
+def test_a_decoder_that_goes_on_leaves_latents_as_they_are(folder: Path, few: object, cache: Path) -> None:
+    recipe = find("train.recipes.vae:vae_decoder")
+    job = recipe.build(Weights(folder), small(recipe, cache, precision="fp32"))
+    codec = job.objective.parts["gligen_vae"]
+    assert isinstance(codec, LatentCodec)
+    learns = {name.split(".")[1] for name, each in codec.named_parameters() if each.requires_grad}
+    assert learns == {"decoder", "post_quant_conv"}
+    codec.set_scale(7.0)
+    assert {"psnr", "empty", "read"} == set(job.validate())
+    assert float(codec.scaling_factor) == pytest.approx(1 / 7)
+    assert job.batches(0).sharpness == 1.0
+
+
+def test_some_pictures_that_a_codec_learns_from_show_nothing(cache: Path) -> None:
+    shown = pictures(small(find("vae"), cache, batch=8, micro_batch=8), 0).pixels
+    edges = (shown[..., 1:] - shown[..., :-1]).abs().amax(dim=(1, 2, 3))
+    assert edges[0] < edges[2] and edges[4] < edges[6] and len(shown) == 8
+    emptiest_frame = emptiest("train", 1)
+    assert masks(emptiest_frame).sum() <= masks(frame_scene(clip_at("train", 1), 4)).sum()
 
 
 def test_a_validated_codec_has_latents_of_unit_deviation(folder: Path, few: object, cache: Path) -> None:
