@@ -60,6 +60,8 @@ def job(name: str, kind: str, weights: Weights, **changes: str) -> Job:
 def group(name: str) -> str:
     """Name what a parameter belongs to, finer than by part where a part is trained in pieces."""
     part, _, rest = name.removeprefix("parts.").partition(".")
+    if rest.startswith("field."):
+        return "motion field"
     if part == "lora":
         return "adapters" if "lora_" in rest else "tokens" if "trainable_tokens" in rest else "stock LLM"
     return rest.partition(".")[0] if part == "language_heads" else part
@@ -103,6 +105,7 @@ def test_each_step_trains_exactly_the_parts_that_it_should(
 ) -> None:
     made = job(name, kind, begin)
     assert groups(made, trained=True) == expected[name]
+    assert "motion field" in groups(made, trained=False)
     # All of it, not some of it, but for what the vision tower has behind the hidden state that is read.
     assert groups(made, trained=True) & groups(made, trained=False) <= {"clip_vision"}
     recipe = find(name, kind)
