@@ -206,7 +206,7 @@ def grounded_qa(preset: str) -> Recipe:
                 clips={
                     "grounded_video_qa": 2,
                     "video_qa": 6,
-                    # As many as a clip has, which is one for each mover.
+                    # The direction of each mover is asked once a clip at most, so this is the most there is.
                     "video_motion": 8,
                     "video_place": 1,
                     "video_grounding": 3,

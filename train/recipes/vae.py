@@ -128,12 +128,13 @@ class HeldOut:
         if self._scales:
             with torch.no_grad():
                 self._codec.set_scale(float(self._codec.vae.encode(self.pixels).latent_dist.mean.std()))
-        right = [shows(i, scene) for i, scene in zip(to_images(self.decoded(self.pixels)), self.scenes, strict=True)]
-        return {"psnr": self._psnr(self.pixels), "empty": self._psnr(self.empty), "read": sum(right) / len(right)}
-
-    def _psnr(self, pixels: Tensor) -> float:
-        mse_K = (self.decoded(pixels) - pixels).square().flatten(1).mean(1)
-        return float((10.0 * torch.log10(4.0 / mse_K)).mean())
+        made = self.decoded(self.pixels)
+        right = [shows(image, scene) for image, scene in zip(to_images(made), self.scenes, strict=True)]
+        return {
+            "psnr": _psnr(made, self.pixels),
+            "empty": _psnr(self.decoded(self.empty), self.empty),
+            "read": sum(right) / len(right),
+        }
 
     @torch.no_grad()
     def decoded(self, pixels: Tensor) -> Tensor:
@@ -147,6 +148,11 @@ class HeldOut:
         starts = range(0, min(len(made), 2 * GRID_COLUMNS), GRID_COLUMNS)
         rows = [part[at : at + GRID_COLUMNS] for at in starts for part in (originals, made)]
         save_grid(folder / "reconstructions.png", [row for row in rows if len(row) == len(rows[0])])
+
+
+def _psnr(made: Tensor, pixels: Tensor) -> float:
+    mse_K = (made - pixels).square().flatten(1).mean(1)
+    return float((10.0 * torch.log10(4.0 / mse_K)).mean())
 
 
 def make(build: Build, *, decoder: bool = False) -> Job:

@@ -43,17 +43,13 @@ class MotionField(nn.Module):
         grid = _places(clip.shape[1], clip)
         normed = self.norm(clip)
         queries, keys = self.query(normed), self.key(normed)
+        far = torch.cdist(grid.float(), grid.float()).square().to(queries)
         last = len(clip) - 1
         moments = torch.arange(len(clip), device=clip.device)
         earlier, later = (moments - REACH).clamp(min=0), (moments + REACH).clamp(max=last)
-        found = [self._find(queries, keys[at], grid) for at in (earlier, later)]
-        return (found[1] - found[0]) / UNIT
-
-    def _find(self, queries: Tensor, keys: Tensor, grid: Tensor) -> Tensor:
-        """Return where `[T, N, 2]` in other frames each patch finds its like."""
-        alike = queries @ keys.transpose(1, 2) * (WIDTH**-0.5)
-        far = torch.cdist(grid.float(), grid.float()).square().to(alike)
-        return (alike - self.nearness.abs() * far).softmax(dim=-1) @ grid
+        alike = (queries @ keys[at].transpose(1, 2) * (WIDTH**-0.5) for at in (earlier, later))
+        before, after = ((each - self.nearness.abs() * far).softmax(dim=-1) @ grid for each in alike)
+        return (after - before) / UNIT
 
 
 def _places(count: int, like: Tensor) -> Tensor:

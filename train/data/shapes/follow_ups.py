@@ -29,8 +29,7 @@ def follow_up(split: str, index: int, seed: int = 0) -> Sample:
     """A picture that was drawn, and perhaps edited, and then a request about it; always the same one."""
     rng = scene_rng(split, index, seed, _STREAM)
     task = _PICTURE_TASKS[int(rng.integers(len(_PICTURE_TASKS)))]
-    build = clip_dialogues.build if task in clip_dialogues.TASKS else dialogues.build
-    sample = build(task, split, index, seed + 1)
+    sample = _build(task, split, index, seed + 1)
     earlier = _drawn(_objects(sample), rng)
     if rng.random() < 0.3:
         edited = dialogues.build("image_edit", split, index, seed + 2)
@@ -59,8 +58,7 @@ def session(split: str, index: int, seed: int = 0) -> Sample:
     filmed = clip_dialogues.build("video_generate", split, index, seed + 3)
     earlier = [*filmed.turns[:1], _history(wording.pick(clip_words.GENERATE_REPLIES, rng))]
     task = _OWN_PICTURE_TASKS[int(rng.integers(len(_OWN_PICTURE_TASKS)))]
-    build = clip_dialogues.build if task in clip_dialogues.TASKS else dialogues.build
-    sample = build(task, split, index, seed + 1)
+    sample = _build(task, split, index, seed + 1)
     clip = filmed.target["clip"]
     if task == "image_to_video" and rng.random() < 0.7:
         edited = dialogues.build("image_edit", split, index, seed + 2)
@@ -97,6 +95,11 @@ BUILDERS: dict[str, Callable[[str, int, int], Sample]] = {
     "video_follow_up": video_follow_up,
     "session": session,
 }
+
+
+def _build(task: str, split: str, index: int, seed: int) -> Sample:
+    module = clip_dialogues if task in clip_dialogues.TASKS else dialogues
+    return module.build(task, split, index, seed)
 
 
 def _history(text: str) -> Turn:
