@@ -7,9 +7,10 @@ import pytest
 
 from train.data.shapes import clip_dialogues, clip_plans
 from train.data.shapes.motion import clip_at
+from train.data.shapes.motion_paths import DIRECTIONS
 from train.data.shapes.render import mask_box
 from train.data.shapes.render_clip import SEEN_SHARE, film
-from vitron.clip_plan import LAST, planned_tracks
+from vitron.clip_plan import LAST, WAYS, planned_tracks
 from vitron.invocation import format_grounding, parse_groundings, parse_reply
 from vitron.types import Grounding
 
@@ -47,6 +48,18 @@ def test_another_label_or_an_earlier_span_is_another_object() -> None:
     assert [track.label for track in planned_tracks(regions, 8)] == ["star", "ring", "ring"]
 
 
+def test_a_way_leads_the_object_before_it_and_is_none_itself() -> None:
+    ways = [region(FROM, 0, 1), region(TO, 4, 7, "right"), region(FROM, 0, 7, "ring")]
+    star, ring = planned_tracks(ways, 8)
+    assert (star.label, ring.label) == ("star", "ring") and ring.boxes[-1].tolist() == pytest.approx(FROM)
+    assert star.boxes.tolist() == planned_tracks([region(FROM, 0, 1), region(TO, 4, 7)], 8)[0].boxes.tolist()
+    there_and_back = planned_tracks([*ways[:2], region(FROM, 9, 9, "left")], 8)
+    assert len(there_and_back) == 1
+    assert planned_tracks([region(TO, 4, 7, "right")], 8) == []
+    assert len(planned_tracks([region(FROM, 3, 5), region(TO, 4, 7, "right")], 8)) == 1
+    assert set(WAYS) == set(DIRECTIONS)
+
+
 def test_boxes_without_a_span_are_no_plan_and_moments_beyond_the_last_are_the_last() -> None:
     assert planned_tracks([Grounding(box=FROM)], 8) == []
     (track,) = planned_tracks([region(FROM, 0, 0), region(TO, 11, 11)], 8)
@@ -81,5 +94,6 @@ def test_replies_that_ask_for_a_clip_plan_every_object_that_matters(task: str) -
         tracks = planned_tracks(invocation.regions, 8)
         assert len(tracks) == (1 if task == "image_to_video" else len(sample.target["required"]))
         if task == "video_generate":
-            wanted = [f"{each['color']} {each['shape']}" for each in sample.target["required"]]
-            assert [track.label for track in tracks] == wanted
+            for track, each in zip(tracks, sample.target["required"], strict=True):
+                size, color, shape = track.label.split()
+                assert {**each, "size": size, "color": color, "shape": shape} == {"size": size, **each}

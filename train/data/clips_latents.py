@@ -26,13 +26,14 @@ from train.data.shapes.motion import CLIP_STREAM, Clip, sample_clip
 from train.data.shapes.render_clip import Footage, film
 from train.data.shapes.scene import scene_rng
 from train.data.shapes.wording import pick
+from train.order import load
 from train.precision import mixed_precision
 from vitron.clip_plan import PlannedTrack, planned_tracks
 from vitron.diffusion.latents import LatentCodec, to_pixels
 from vitron.specialists.text_condition import TextCondition
 from vitron.types import Grounding
 
-VERSION = 3
+VERSION = 4
 """Of what is computed: a change of the Shapes world, of the texts or of the arrays raises it."""
 
 NUM_FULL = 3
@@ -40,7 +41,7 @@ NUM_FULL = 3
 
 COVERED = 0.25
 """Share of a latent position's pixels that makes it part of an object."""
-CHUNK = 8
+CHUNK = 32
 SAY_SECONDS = 10.0
 _WORD_STREAM = 17
 
@@ -149,7 +150,9 @@ class ClipCache:
         return len(self.latents)
 
 
-def build(cache: Path, kind: str, num_clips: int, frames: int, codec: LatentCodec, text: TextCondition) -> ClipCache:
+def build(
+    cache: Path, kind: str, num_clips: int, frames: int, codec: LatentCodec, text: TextCondition, workers: int = 0
+) -> ClipCache:
     """Open what was computed of `num_clips` training clips with these weights, computing it first if nobody has.
 
     Args:
@@ -159,13 +162,18 @@ def build(cache: Path, kind: str, num_clips: int, frames: int, codec: LatentCode
         frames: length of each.
         codec: makes the latents.
         text: its tokenizer makes the token ids.
+        workers: processes that draw clips; 0: this one.
     """
     name = f"clips-{kind}-v{VERSION}-{frames}-{shapes_latents.key(num_clips, codec, text)}"
-    fill = functools.partial(_fill, draw=KINDS[kind], num_clips=num_clips, frames=frames, codec=codec, text=text)
+    fill = functools.partial(
+        _fill, kind=kind, num_clips=num_clips, frames=frames, codec=codec, text=text, workers=workers
+    )
     return ClipCache.open(filled(cache, name, fill))
 
 
-def _fill(folder: Path, draw: Draw, num_clips: int, frames: int, codec: LatentCodec, text: TextCondition) -> None:
+def _fill(
+    folder: Path, kind: str, num_clips: int, frames: int, codec: LatentCodec, text: TextCondition, workers: int
+) -> None:
     channels, height, width = shapes_latents.codec_shape(codec)
     sizes: dict[str, tuple[Any, tuple[int, ...]]] = {
         "latents": (np.float16, (channels, frames, height, width)),
@@ -181,26 +189,69 @@ def _fill(folder: Path, draw: Draw, num_clips: int, frames: int, codec: LatentCo
         for name, (dtype, rest) in sizes.items()
     }
     said = time.monotonic()
-    for first in range(0, num_clips, CHUNK):
-        indices = range(first, min(first + CHUNK, num_clips))
-        drawn = [draw("train", index, frames) for index in indices]
-        rows = slice(indices.start, indices.stop)
-        films = [film(each.clip) for each in drawn]
-        arrays["latents"][rows] = _latents(codec, [each.frames for each in films])
-        arrays["moves"][rows] = [moves(each, height, width) for each in drawn]
-        arrays["source"][rows] = [_source(each, shown) for each, shown in zip(drawn, films, strict=True)]
-        tracks = [planned_tracks(plan(each, shown), frames) for each, shown in zip(drawn, films, strict=True)]
-        arrays["boxes"][rows], arrays["there"][rows] = _padded(tracks, frames)
-        labels = [[*(track.label for track in each), *[""] * (MAX_GENERATED - len(each))] for each in tracks]
-        named = text.tokenize([label for each in labels for label in each])
-        arrays["phrases"][rows] = named.numpy().astype(np.int16).reshape(len(drawn), MAX_GENERATED, text.length)
-        ids = text.tokenize([words for each in drawn for pair in each.pairs for words in pair])
-        arrays["texts"][rows] = ids.numpy().astype(np.int16).reshape(len(drawn), NUM_FULL + 1, 2, text.length)
-        if indices.stop == num_clips or time.monotonic() - said > SAY_SECONDS:
-            print(f"latents of {indices.stop} of {num_clips} clips computed", flush=True)
+    draw = _Draws(kind, num_clips, frames, height, width)
+    for drawn in load(draw, range(-(-num_clips // CHUNK)), workers):
+        rows = slice(drawn.indices.start, drawn.indices.stop)
+        arrays["latents"][rows] = _latents(codec, drawn.frames)
+        for name, values in drawn.arrays.items():
+            arrays[name][rows] = values
+        for name, words in (("phrases", drawn.labels), ("texts", drawn.texts)):
+            arrays[name][rows] = text.tokenize(words).numpy().astype(np.int16).reshape(arrays[name][rows].shape)
+        if rows.stop == num_clips or time.monotonic() - said > SAY_SECONDS:
+            print(f"latents of {rows.stop} of {num_clips} clips computed", flush=True)
             said = time.monotonic()
     for array in arrays.values():
         array.flush()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Drawn:
+    """Some clips: what needs no weights.
+
+    Attributes:
+        indices: which clips.
+        frames: of each clip, uint8 [F, H, W, 3].
+        arrays: by the name of the cache's.
+        labels: M a clip, empty where its plan has no more objects.
+        texts: (NUM_FULL + 1) * 2 a clip.
+    """
+
+    indices: range
+    frames: list[npt.NDArray[np.uint8]]
+    arrays: dict[str, Any]
+    labels: list[str]
+    texts: list[str]
+
+
+class _Draws(NamedTuple):
+    """Draws clips, `CHUNK` at a time. Goes to loader processes."""
+
+    kind: str
+    num_clips: int
+    frames: int
+    height: int
+    width: int
+
+    def __call__(self, number: int) -> _Drawn:
+        indices = range(number * CHUNK, min((number + 1) * CHUNK, self.num_clips))
+        drawn = [KINDS[self.kind]("train", index, self.frames) for index in indices]
+        films = [film(each.clip) for each in drawn]
+        tracks = [planned_tracks(plan(each, shown), self.frames) for each, shown in zip(drawn, films, strict=True)]
+        boxes, there = _padded(tracks, self.frames)
+        return _Drawn(
+            indices=indices,
+            frames=[shown.frames for shown in films],
+            arrays={
+                "moves": [moves(each, self.height, self.width) for each in drawn],
+                "source": [_source(each, shown) for each, shown in zip(drawn, films, strict=True)],
+                "boxes": boxes,
+                "there": there,
+            },
+            labels=[
+                label for each in tracks for label in (*(t.label for t in each), *[""] * (MAX_GENERATED - len(each)))
+            ],
+            texts=[words for each in drawn for pair in each.pairs for words in pair],
+        )
 
 
 def plan(drawn: Described, shown: Footage) -> list[Grounding]:

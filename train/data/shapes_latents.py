@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +22,11 @@ from train.data.caches import filled
 from train.data.shapes import captions, requests
 from train.data.shapes.render import boxes, render
 from train.data.shapes.scene import COLORS, HEIGHT, MAX_OBJECTS, SHAPES, SIZES, WIDTH, Scene, scene_at
+from train.order import load
 from train.precision import mixed_precision
 from vitron.diffusion.latents import LatentCodec, to_pixels
 from vitron.specialists.text_condition import TextCondition
+from vitron.types import Image
 
 VERSION = 1
 """Of what is computed: a change of the Shapes world, of the texts or of the arrays raises it."""
@@ -101,7 +103,12 @@ def _underspecified(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
 
 
 def build(
-    cache: Path, num_scenes: int, codec: LatentCodec, text: TextCondition, say: Callable[[str], None] | None = None
+    cache: Path,
+    num_scenes: int,
+    codec: LatentCodec,
+    text: TextCondition,
+    workers: int = 0,
+    say: Callable[[str], None] | None = None,
 ) -> LatentCache:
     """Open what was computed of `num_scenes` training scenes with these weights, computing it first if nobody has.
 
@@ -110,9 +117,10 @@ def build(
         num_scenes: how many.
         codec: makes the latents.
         text: its tokenizer makes the token ids.
+        workers: processes that draw scenes; 0: this one.
         say: takes lines of progress; default: standard output.
     """
-    fill = functools.partial(_fill, num_scenes=num_scenes, codec=codec, text=text, say=say or _print)
+    fill = functools.partial(_fill, num_scenes=num_scenes, codec=codec, text=text, workers=workers, say=say or _print)
     return LatentCache.open(filled(cache, f"shapes-latents-{key(num_scenes, codec, text)}", fill))
 
 
@@ -129,7 +137,9 @@ def _print(line: str) -> None:
     print(line, flush=True)
 
 
-def _fill(folder: Path, num_scenes: int, codec: LatentCodec, text: TextCondition, say: Callable[[str], None]) -> None:
+def _fill(
+    folder: Path, num_scenes: int, codec: LatentCodec, text: TextCondition, workers: int, say: Callable[[str], None]
+) -> None:
     sizes: dict[str, tuple[Any, tuple[int, ...]]] = {
         "latents": (np.float16, codec_shape(codec)),
         "texts": (np.int16, (NUM_FULL + 1, 2, text.length)),
@@ -141,18 +151,45 @@ def _fill(folder: Path, num_scenes: int, codec: LatentCodec, text: TextCondition
         for name, (dtype, rest) in sizes.items()
     }
     said = time.monotonic()
-    for first in range(0, num_scenes, CHUNK):
-        indices = range(first, min(first + CHUNK, num_scenes))
-        scenes = [scene_at("train", index) for index in indices]
-        rows = slice(indices.start, indices.stop)
-        arrays["latents"][rows] = _latents(codec, scenes)
-        arrays["texts"][rows] = _texts(text, scenes, indices)
-        arrays["boxes"][rows], arrays["phrases"][rows] = _objects(scenes)
-        if indices.stop == num_scenes or time.monotonic() - said > SAY_SECONDS:
-            say(f"latents of {indices.stop} of {num_scenes} scenes computed")
+    for drawn in load(_Draws(num_scenes), range(-(-num_scenes // CHUNK)), workers):
+        rows = slice(drawn.indices.start, drawn.indices.stop)
+        arrays["latents"][rows] = _latents(codec, drawn.pictures)
+        arrays["boxes"][rows], arrays["phrases"][rows] = drawn.boxes, drawn.phrases
+        ids = text.tokenize(drawn.texts).numpy().astype(np.int16)
+        arrays["texts"][rows] = ids.reshape(len(drawn.indices), NUM_FULL + 1, 2, text.length)
+        if rows.stop == num_scenes or time.monotonic() - said > SAY_SECONDS:
+            say(f"latents of {rows.stop} of {num_scenes} scenes computed")
             said = time.monotonic()
     for array in arrays.values():
         array.flush()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Drawn:
+    """Some scenes: what needs no weights."""
+
+    indices: range
+    pictures: list[Image]
+    boxes: npt.NDArray[np.float32]
+    phrases: npt.NDArray[np.int16]
+    texts: list[str]
+
+
+class _Draws(NamedTuple):
+    """Draws scenes, `CHUNK` at a time. Goes to loader processes."""
+
+    num_scenes: int
+
+    def __call__(self, number: int) -> _Drawn:
+        indices = range(number * CHUNK, min((number + 1) * CHUNK, self.num_scenes))
+        scenes = [scene_at("train", index) for index in indices]
+        places, names = _objects(scenes)
+        texts: list[str] = []
+        for scene, index in zip(scenes, indices, strict=True):
+            for pair in text_pairs(scene, np.random.default_rng([11, index])):
+                texts += pair
+        pictures = [render(scene) for scene in scenes]
+        return _Drawn(indices=indices, pictures=pictures, boxes=places, phrases=names, texts=texts)
 
 
 def codec_shape(codec: LatentCodec) -> tuple[int, int, int]:
@@ -161,21 +198,12 @@ def codec_shape(codec: LatentCodec) -> tuple[int, int, int]:
 
 
 @torch.no_grad()
-def _latents(codec: LatentCodec, scenes: list[Scene]) -> npt.NDArray[np.float32]:
+def _latents(codec: LatentCodec, pictures: list[Image]) -> npt.NDArray[np.float32]:
     device = codec.scaling_factor.device
-    pixels = to_pixels([render(scene) for scene in scenes]).to(device)
+    pixels = to_pixels(pictures).to(device)
     with mixed_precision(device.type):
         latents = codec.encode(pixels)
     return latents.float().cpu().numpy()
-
-
-def _texts(text: TextCondition, scenes: list[Scene], indices: range) -> npt.NDArray[np.int16]:
-    texts: list[str] = []
-    for scene, index in zip(scenes, indices, strict=True):
-        for pair in text_pairs(scene, np.random.default_rng([11, index])):
-            texts += pair
-    ids = text.tokenize(texts).numpy().astype(np.int16)
-    return ids.reshape(len(scenes), NUM_FULL + 1, 2, text.length)
 
 
 def _objects(scenes: list[Scene]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int16]]:

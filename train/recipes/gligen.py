@@ -124,7 +124,8 @@ def make(build: Build) -> Job:
     weights.load("clip_text", text.encoder)
     projection = OutputProjection(build.config.signal.width, text.width, config.projection)
     served = Gligen(config, denoiser=denoiser, codec=codec, text=text, projection=projection).to(build.device)
-    cache = shapes_latents.build(Path(settings.cache), min(NUM_SCENES, settings.steps * settings.batch), codec, text)
+    count = min(NUM_SCENES, settings.steps * settings.batch)
+    cache = shapes_latents.build(Path(settings.cache), count, codec, text, settings.loader_workers)
     held_out = HeldOut(served, NUM_HELD_OUT)
     return Job(
         objective=Denoising(config, denoiser, codec, text).to(build.device),

@@ -218,7 +218,9 @@ def _make(
     projection = condition_projection(config, build.config.signal.width)
     specialist = served(config, denoiser=denoiser, codec=codec, text=text, projection=projection).to(build.device)
     count = min(NUM_CLIPS[kind], settings.steps * settings.batch)
-    cache = clips_latents.build(Path(settings.cache), kind, count, config.num_frames, codec, text)
+    cache = clips_latents.build(
+        Path(settings.cache), kind, count, config.num_frames, codec, text, settings.loader_workers
+    )
     held_out = HeldOut(specialist, kind, NUM_HELD_OUT)
     return Job(
         objective=Denoising(part, config, denoiser, codec, text).to(build.device),

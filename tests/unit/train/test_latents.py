@@ -50,6 +50,12 @@ def objective(text: TextCondition) -> Denoising:
     return Denoising(CONFIG, GligenDenoiser.from_config(CONFIG), small_codec(), text)
 
 
+def test_processes_that_draw_make_the_same_cache(cache: LatentCache, text: TextCondition, tmp_path: Path) -> None:
+    again = build(tmp_path, COUNT, small_codec(), text, workers=2, say=lambda line: None)
+    for name in ("latents", "texts", "boxes", "phrases"):
+        assert np.array_equal(getattr(again, name), getattr(cache, name)), name
+
+
 def batches(cache: LatentCache, text: TextCondition, size: int = 24) -> Batches:
     return Batches(cache, text.tokenize([""])[0], slots=CONFIG.max_objects, size=size, seed=0)
 
@@ -73,11 +79,11 @@ def test_what_was_computed_is_not_computed_again_unless_it_comes_from_other_weig
     tmp_path: Path, text: TextCondition
 ) -> None:
     said: list[str] = []
-    first = build(tmp_path, 3, small_codec(), text, said.append)
-    assert build(tmp_path, 3, small_codec(), text, said.append).folder == first.folder
+    first = build(tmp_path, 3, small_codec(), text, say=said.append)
+    assert build(tmp_path, 3, small_codec(), text, say=said.append).folder == first.folder
     assert said == ["latents of 3 of 3 scenes computed"]
-    assert build(tmp_path, 3, small_codec(seed=1), text, said.append).folder != first.folder
-    assert len(build(tmp_path, 4, small_codec(), text, said.append)) == 4
+    assert build(tmp_path, 3, small_codec(seed=1), text, say=said.append).folder != first.folder
+    assert len(build(tmp_path, 4, small_codec(), text, say=said.append)) == 4
     assert len(said) == 3
 
 
@@ -87,7 +93,7 @@ def test_several_workers_that_ask_at_once_share_one_cache(tmp_path: Path, text: 
     codec = small_codec()
 
     def ask() -> None:
-        found.append(build(tmp_path, 3, codec, text, said.append))
+        found.append(build(tmp_path, 3, codec, text, say=said.append))
 
     threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:

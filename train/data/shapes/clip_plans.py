@@ -18,12 +18,12 @@ from vitron.types import Box, Grounding
 
 
 def plan(film: Footage, order: Sequence[int]) -> list[Grounding]:
-    """Return the tracks of movers, in this order; colour and shape are their labels, size is in their boxes."""
-    return [each for i in order for each in track(film, i, captions.name(film.clip.movers[i].looks))]
+    """Return the tracks of movers, in this order; size, colour and shape are their labels."""
+    return [each for i in order for each in track(film, i, captions.describe(film.clip.movers[i].looks))]
 
 
 def track(film: Footage, i: int, label: str) -> list[Grounding]:
-    """Return one mover's places: one, or where its motion begins and where it ends.
+    """Return one mover's places: one, or where its motion begins and, labelled with its way, where it ends.
 
     Frames are counted as plans count them. What is outside the picture is not planned.
     """
@@ -36,7 +36,7 @@ def track(film: Footage, i: int, label: str) -> list[Grounding]:
     begins, stops = max(path.begins, first), min(path.stops, last)
     return [
         _grounding(film, i, label, first, (first, begins)),
-        _grounding(film, i, label, stops, (stops, last)),
+        _grounding(film, i, path.direction, stops, (stops, last)),
     ]
 
 
