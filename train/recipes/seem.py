@@ -1,13 +1,15 @@
 """Pre-train the SEEM of the tiny preset on Shapes pictures: `python -m train seem`.
 
 What the published SEEM is to the full-size preset. The signal is simulated by token states of a description of the
-target; the language model learns to give such states later, and nothing here changes then.
+target; the language model learns to give such states later, and nothing here changes then. So a segmenter whose states
+are in use goes on with `python -m train train.recipes.seem:seem_masks`, which leaves them as they are.
 """
 
 from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -120,11 +122,12 @@ def fresh(config: SeemConfig, tokenizer: PreTrainedTokenizerBase) -> SeemNetwork
     return network
 
 
-def make(build: Build) -> Job:
-    """Build the network, from the weights if they have one."""
+def make(build: Build, *, words: bool = True) -> Job:
+    """Build the network, from the weights if they have one; its language encoder learns if `words` does."""
     new: set[str] = set()
     network = fresh(build.config.seem, build.weights.tokenizer("clip_tokenizer"))
     start(network, "seem", build.weights, new)
+    network.lang_encoder.requires_grad_(words)
     objective = Segmentation({"seem": network}).to(build.device)
 
     def validate() -> dict[str, float]:
@@ -155,6 +158,16 @@ def seem(preset: str) -> Recipe:
         settings=SETTINGS,
         make=make,
         rates={"seem": 1.0},
+    )
+
+
+def seem_masks(preset: str) -> Recipe:
+    """Return the recipe that trains a segmenter on; states of texts, and all that was trained on them, stay."""
+    return replace(
+        seem(preset),
+        name="seem_masks",
+        about="pre-training: the segmenter goes on, what words and signals mean to it stays",
+        make=partial(make, words=False),
     )
 
 

@@ -265,6 +265,17 @@ def test_a_decoder_that_goes_on_leaves_latents_as_they_are(folder: Path, few: ob
     assert job.batches(0).sharpness == 1.0
 
 
+def test_a_segmenter_that_goes_on_leaves_states_of_texts_as_they_are(folder: Path, few: object, cache: Path) -> None:
+    recipe = find("train.recipes.seem:seem_masks")
+    job = recipe.build(Weights(folder), small(recipe, cache, precision="fp32"))
+    network = job.objective.parts["seem"]
+    learns = {name.split(".")[0] for name, each in network.named_parameters() if each.requires_grad}
+    assert learns == {name.split(".")[0] for name, _ in network.named_parameters()} - {"lang_encoder"}
+    sum(job.objective(job.batches(0)).values()).backward()
+    heard = {name.split(".")[0] for name, each in network.named_parameters() if each.grad is not None}
+    assert heard == learns
+
+
 def test_some_pictures_that_a_codec_learns_from_show_nothing(cache: Path) -> None:
     shown = pictures(small(find("vae"), cache, batch=8, micro_batch=8), 0).pixels
     edges = (shown[..., 1:] - shown[..., :-1]).abs().amax(dim=(1, 2, 3))
