@@ -86,7 +86,8 @@ class GenerationTeacher:
 
     def states(self, texts: Sequence[str]) -> Tensor:
         """Return the states of all positions: padding conditions the denoiser too."""
-        found: Tensor = self.gligen.text(self.gligen.text.tokenize(texts).to(self.gligen.device))[0]
+        text = self.gligen.text
+        found: Tensor = text(text.tokenize(texts).to(text.encoder.device))[0]
         return found
 
     def loss(self, signal: Tensor, taught: GenerationBatch) -> Tensor:
@@ -109,7 +110,7 @@ class GenerationTeacher:
         conditions = []
         for layout in layouts:
             # Not from the encoder's cache: that may hold tensors of inference mode or of an autocast.
-            _, phrases = text(text.tokenize([region.label for region in layout]).to(self.gligen.device))
+            _, phrases = text(text.tokenize([region.label for region in layout]).to(text.encoder.device))
             boxes = tuple(region.box for region in layout)
             conditions.append(GligenCondition(tokens=phrases, boxes=boxes, phrases=phrases, grounded=True))
         return self.gligen.denoiser.pack_grounding(conditions)

@@ -21,6 +21,7 @@ from train.data.sample import Sample
 from train.recipe import Job
 from train.recipes import CHAIN, find, language_recipe, language_scores
 from train.recipes.language_data import Batches, Plan, open_mixture, pattern
+from train.recipes.language_objective import Conversations
 from train.saver import open_run
 from train.session import Run, train_here
 from train.settings import Settings
@@ -248,6 +249,19 @@ def test_the_adversary_turns_the_gradient_up_with_progress_and_can_be_switched_o
     start, middle = shared_gradient(game, 0.0), shared_gradient(game, 0.5)
     assert start.norm() == 0 < middle.norm()
     assert shared_gradient(job(OFF, "whole", begin), 0.5).norm() == 0
+
+
+@pytest.mark.parametrize("name", ["grounded-qa", "decoder"])
+def test_teachers_read_texts_where_the_objective_is(begin: Weights, name: str) -> None:
+    objective = job(name, "whole", begin).objective.to("meta")
+    assert isinstance(objective, Conversations) and {*objective.teachers} >= {"gligen", "seem", "zeroscope"}
+    read: list[str] = []
+    objective.parts["clip_text"].register_forward_pre_hook(
+        lambda _, args, kwargs: read.append(kwargs["input_ids"].device.type), with_kwargs=True
+    )
+    for teacher in objective.teachers.values():
+        assert teacher.states(("a red circle", "a blue star")).device.type == "meta"
+    assert len(read) == 3 and set(read) == {"meta"}
 
 
 def test_both_runs_of_the_ablation_differ_in_the_adversary_alone() -> None:
