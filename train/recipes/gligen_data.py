@@ -27,7 +27,7 @@ SIGNAL_NOISE = 0.3
 """Largest deviation of the noise on simulated signal tokens: a projection will not hit the states exactly."""
 GROUNDED = 0.55
 """Share of micro-batches with boxes: the gated layers are on for all rows or for none."""
-INPAINTED = 0.15
+INPAINTED = 0.25
 """Share of rows of which a part is kept."""
 STREAM = 13
 
