@@ -167,7 +167,7 @@ def _zeroscope() -> ZeroscopeConfig:
         width=64,
         num_frames=8,
         max_frames=16,
-        num_steps=12,
+        num_steps=8,
         guidance_scale=2.5,
     )
 
@@ -190,7 +190,7 @@ def _i2vgen() -> I2VGenConfig:
         width=64,
         num_frames=8,
         max_frames=16,
-        num_steps=12,
+        num_steps=8,
         guidance_scale=3.0,
     )
 
