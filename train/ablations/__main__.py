@@ -19,7 +19,7 @@ from typing import cast
 
 import torch
 
-from train.ablations import grounding, message, pairs, steps, synergy
+from train.ablations import frames, grounding, message, pairs, steps, synergy
 from train.ablations.page import write_page
 from train.ablations.rows import Book
 from train.ablations.study import Options, Study, carry_out
@@ -29,7 +29,9 @@ from train.stopping import Interrupted
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C between training runs."""
-STUDIES: dict[str, Study] = {module.NAME: cast(Study, module) for module in (message, grounding, synergy, pairs, steps)}
+STUDIES: dict[str, Study] = {
+    module.NAME: cast(Study, module) for module in (message, grounding, synergy, pairs, frames, steps)
+}
 
 
 def parser() -> argparse.ArgumentParser:

@@ -11,7 +11,7 @@ from train.ablations.rows import Book, Conditions, Row
 from train.ablations.views import Line, Panel, Value, less_is_better, panels_of
 
 PAGE, PICTURES = "ablations.md", "ablations"
-STUDIES = ("message", "grounding", "synergy", "pairs", "steps")
+STUDIES = ("message", "grounding", "synergy", "pairs", "frames", "steps")
 HEADER = """# The paper's analyses at tiny scale
 
 Made by `python -m train.ablations` (docs/ablations.md) on held-out Shapes; rows are in `ablations.json`. Shares are in

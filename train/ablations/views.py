@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from train.ablations import grounding, message, pairs, steps, synergy
+from train.ablations import frames, grounding, message, pairs, steps, synergy
 from train.ablations.measure import PROBED
 from train.ablations.rows import Row
 from train.ablations.served import EXECUTED
@@ -186,6 +186,22 @@ def _gain(table: _Table, row: str, column: str, metric: str) -> Value | None:
     return Value(statistics.mean(gains), spread, sum(each.n for each in joint.values()), len(gains))
 
 
+def _frames(rows: Sequence[Row]) -> list[Panel]:
+    table, variants = _Table(rows, frames.NAME), tuple(frames.VARIANTS)
+    note = "Step 2.2 from the same weights, with the same samples; replies that are right, then next tokens."
+    return [
+        Panel(
+            "frames",
+            "The temporal mean alone, and with tokens of frames",
+            note,
+            variants,
+            table.lines(variants, lambda _, metric: metric == "right")
+            + table.lines(variants, lambda _, metric: metric == "tokens"),
+            change=True,
+        )
+    ]
+
+
 def _steps(rows: Sequence[Row]) -> list[Panel]:
     table = _Table(rows, steps.NAME)
     ends = (steps.BEFORE, steps.AFTER)
@@ -203,5 +219,6 @@ _VIEWS: dict[str, Callable[[Sequence[Row]], list[Panel]]] = {
     grounding.NAME: _grounding,
     synergy.NAME: _synergy,
     pairs.NAME: _pairs,
+    frames.NAME: _frames,
     steps.NAME: _steps,
 }

@@ -13,11 +13,11 @@ from PIL import Image
 
 from tests.unit.train.language_presets import weights_folder, whole
 from train.ablations import __main__ as command
-from train.ablations import grounding, message, pairs, steps, synergy
+from train.ablations import frames, grounding, message, pairs, steps, synergy
 from train.ablations.page import write_page
 from train.ablations.rows import Book, Conditions, Row, label
 from train.ablations.study import Measured, Options, Part, carry_out
-from train.recipes import language_scores
+from train.recipes import find, language_scores
 from train.recipes.language_recipe import CLIP_INVOKING, INVOKING
 from vitron.invocation import parse_reply
 from vitron.presets import PRESETS
@@ -139,6 +139,7 @@ def everything() -> list[Row]:
         row("pairs", "image segmentation", "image segmentation", "distance", 1.0),
         row("pairs", "image generation + image segmentation", "image segmentation", "distance", 1.1),
     ]
+    rows += [row("frames", variant, "video_qa", "right", 0.5) for variant in frames.VARIANTS]
     for end, value in (("before", 0.1), ("after", 0.8)):
         rows.append(row("steps", steps.variant("image-grounding", end), "rec", "right", value))
     return rows
@@ -157,7 +158,7 @@ def test_tables_and_plots_come_from_the_rows_alone(tmp_path: Path) -> None:
     assert "| 2.1 image-grounding: rec, right | 50 | 10.0 | 80.0 | +70.0 |" in page
     assert "weights `v1/step-1`; n = 50 of each task; budget 0.25; 1200 training samples a run" in page
     drawn = sorted(path.stem for path in (tmp_path / "ablations").glob("*.png"))
-    shown = ("grounding", "message", "message-all", "message-execution", "pairs-distance", "steps")
+    shown = ("frames", "grounding", "message", "message-all", "message-execution", "pairs-distance", "steps")
     assert drawn == sorted([*shown, "synergy", "synergy-probes"])
     assert all(f"(ablations/{name}.png)" in page for name in drawn)
     colours = Image.open(tmp_path / "ablations" / "pairs-distance.png").convert("RGB").getcolors(1 << 16)
@@ -298,10 +299,34 @@ def test_a_pair_and_its_modules_alone_are_judged_alike(begin: Weights, tmp_path:
     assert {m.value for m in found[names] if m.metric == "steps"} == {1}
 
 
+def test_the_mean_alone_and_frames_see_the_same_samples_and_begin_anew(begin: Weights, tmp_path: Path) -> None:
+    jobs = {
+        variant: frames.recipe("whole", variant, anew=True).build(begin, find(frames.RECIPE, "whole").settings)
+        for variant in frames.VARIANTS
+    }
+    assert all(frames.PART in job.new for job in jobs.values())
+    size = {name: sum(p.numel() for p in job.objective.parts[frames.PART].parameters()) for name, job in jobs.items()}
+    assert size[frames.MEAN] < size[frames.FRAMES]
+    mean, both = (jobs[name].batches(0)["clip"] for name in (frames.MEAN, frames.FRAMES))
+    assert mean.pixels is not None and both.pixels is not None and bool((mean.pixels == both.pixels).all())
+    assert mean.ids.shape[1] < both.ids.shape[1]
+
+
+def test_the_study_of_frames_measures_what_each_run_ended_with(
+    begin: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frames, "TASKS", ("video_grounding", "video_qa"))
+    options, book = Options(preset="whole", start=begin, budget=0.00625, n=4, work=tmp_path), Book(tmp_path / "out")
+    carry_out(frames, options, book, quiet, nothing)
+    found = Counter((each.variant, each.metric) for each in book.rows)
+    assert {found[name, metric] for name in frames.VARIANTS for metric in ("right", "tokens", "loss")} == {2}
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        (["--study", "taste"], "study: got 'taste', expected some of message,grounding,synergy,pairs,steps"),
+        (["--study", "taste"], "study: got 'taste', expected some of message,grounding,synergy,pairs,frames,steps"),
         (["--seeds", "a"], "seeds: got 'a', expected whole numbers with commas"),
         (["--budget", "0"], "budget: got 0.0, expected a number above 0"),
         (["--tasks", "vqa"], "tasks: got 'vqa', expected some of segmentation,image_generation"),
