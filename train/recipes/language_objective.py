@@ -42,6 +42,7 @@ class Conversations(Objective):
         discriminator: TaskDiscriminator | None = None,
         *,
         adversarial: bool = True,
+        whole: bool = True,
     ) -> None:
         """Join parts.
 
@@ -51,11 +52,12 @@ class Conversations(Objective):
             teachers: by the specialist's name; without any the signal embedding learns nothing.
             discriminator: names the task from v^s; None: there is none.
             adversarial: whether v^s unlearns what it names; False: it only watches.
+            whole: whether the reversed gradient goes on into the LLM; False: it ends at the head of v^s.
         """
         super().__init__(parts)
         # In a tuple: their weights are in `parts`, once.
         self._held = (side.model, side.image, side.region, side.video, discriminator)
-        self.teachers, self.adversarial = dict(teachers), adversarial
+        self.teachers, self.adversarial, self._whole = dict(teachers), adversarial, whole
 
     def train(self, mode: bool = True) -> Conversations:
         """Set the mode of what learns; what is frozen stays as it is served."""
@@ -117,7 +119,7 @@ class Conversations(Objective):
         discriminator = self._held[-1]
         if discriminator is not None and len(batch.modules):
             strength = ADVERSARY * ramp(batch.progress) if self.adversarial else 0.0
-            shared = learned.signal.shared.float()
+            shared = (learned.signal.shared if self._whole else learned.cut_off).float()
             with torch.autocast(shared.device.type, enabled=False):
                 yield "task", synergy_loss(discriminator, shared, batch.modules, strength)
 

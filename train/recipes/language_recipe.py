@@ -137,7 +137,15 @@ def make_job(step: Step, build: Build) -> Job:
         discriminator = TaskDiscriminator(build.config.synergy, build.config.signal, len(Module))
         parts["discriminator"] = discriminator
         new.add("discriminator")
-    objective = Conversations(parts, side, teachers, discriminator, adversarial=step.adversary == "full")
+    objective = Conversations(
+        parts,
+        side,
+        teachers,
+        discriminator,
+        adversarial=step.adversary == "full",
+        # An LLM that learns as a whole unlearns to invoke before v^s unlearns the task (docs/decisions.md).
+        whole=bool(build.config.language.lora_rank),
+    )
     objective.to(build.device)
     whole = step.taught(build.config) == "specialists"
     collate = Collator(build.config, side.tokenizer, taught=max(1, build.settings.micro_batch // 4) if whole else 0)

@@ -28,12 +28,14 @@ class Learned(NamedTuple):
         targets: `[K]` token ids.
         signal: v at the signal tokens of each row that has them, `[R, n, ...]`.
         rows: `[R]` which rows of the batch those are.
+        cut_off: v^s of those rows, whose gradient ends at the signal head.
     """
 
     logits: Tensor
     targets: Tensor
     signal: Signal
     rows: Tensor
+    cut_off: Tensor
 
 
 class LanguageModel(nn.Module):
@@ -103,8 +105,14 @@ class LanguageModel(nn.Module):
         states = self.llama.model(inputs_embeds=embedded, use_cache=False).last_hidden_state
         wanted = labels[:, 1:] != IGNORE
         logits = self.llama.lm_head(states[:, :-1][wanted])
-        signal, rows = self._signals(ids, states, embedded)
-        return Learned(logits, labels[:, 1:][wanted], signal, rows)
+        rows, states_RnW, embedded_RnW = self._invoking(ids, states, embedded)
+        return Learned(
+            logits=logits,
+            targets=labels[:, 1:][wanted],
+            signal=self.signal_head(states_RnW, embedded_RnW),
+            rows=rows,
+            cut_off=self.signal_head.shared_alone(states_RnW, embedded_RnW),
+        )
 
     def signal(self, states: Tensor) -> Signal:
         """Return the signal embedding from the hidden states `[n, width]` at the n signal tokens."""
@@ -112,12 +120,12 @@ class LanguageModel(nn.Module):
         found: Signal = self.signal_head(states, self.embedding(ids).to(states.dtype))
         return found
 
-    def _signals(self, ids: Tensor, states: Tensor, embedded: Tensor) -> tuple[Signal, Tensor]:
+    def _invoking(self, ids: Tensor, states: Tensor, embedded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the rows that invoke, and what the signal head reads of them."""
         # Packed conversations invoke at most once, so a row holds the n signal tokens once or not at all.
         rows, starts = (ids == self.signal_ids[0]).nonzero(as_tuple=True)
         span = starts[:, None] + torch.arange(len(self.signal_ids), device=ids.device)
-        found: Signal = self.signal_head(states[rows[:, None], span], embedded[rows[:, None], span])
-        return found, rows
+        return rows, states[rows[:, None], span], embedded[rows[:, None], span]
 
 
 def _write(embedded: Tensor, where: Tensor, values: Tensor, name: str) -> Tensor:

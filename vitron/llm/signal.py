@@ -34,3 +34,8 @@ class SignalHead(nn.Module):
         """Map hidden states and input embeddings, both `[..., n, width]`."""
         h = states + embeddings
         return Signal(self.specific(h), self.shared(h))
+
+    def shared_alone(self, states: Tensor, embeddings: Tensor) -> Tensor:
+        """Return v^s `[..., n, shared]` cut off from what it was made of: its gradient ends at this head."""
+        shared: Tensor = self.shared((states + embeddings).detach())
+        return shared

@@ -251,6 +251,19 @@ def test_the_adversary_turns_the_gradient_up_with_progress_and_can_be_switched_o
     assert shared_gradient(job(OFF, "whole", begin), 0.5).norm() == 0
 
 
+@pytest.mark.parametrize(("kind", "goes_on"), [("whole", False), ("adapted", True)])
+def test_the_adversary_reaches_adapters_but_no_llm_that_learns_as_a_whole(
+    begin: Weights, kind: str, goes_on: bool
+) -> None:
+    game = job("synergy", kind, begin)
+    lost = game.objective({name: dataclasses.replace(b, progress=0.5) for name, b in game.batches(1).items()})["task"]
+    named = [(n, p) for n, p in game.objective.named_parameters() if p.requires_grad]
+    found = torch.autograd.grad(lost, [p for _, p in named], allow_unused=True)
+    reached = {n for (n, _), g in zip(named, found, strict=True) if g is not None and g.norm() > 0}
+    behind = {n for n in reached if "discriminator" not in n and "signal_head" not in n}
+    assert any("signal_head.shared" in n for n in reached) and bool(behind) == goes_on
+
+
 @pytest.mark.parametrize("name", ["grounded-qa", "decoder"])
 def test_teachers_read_texts_where_the_objective_is(begin: Weights, name: str) -> None:
     objective = job(name, "whole", begin).objective.to("meta")
