@@ -11,17 +11,30 @@ paper has regions for other modules alone (Table 13); a plan is to a video what 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from vitron.types import Grounding
+from vitron.types import Box, Grounding
 
 LAST = 7
 """The last moment of every plan."""
-WAYS = ("left", "right", "up", "down", "up left", "up right", "down left", "down right")
-"""Labels of boxes to which the object before them goes."""
+WAYS: dict[str, tuple[int, int]] = {
+    "left": (-1, 0),
+    "right": (1, 0),
+    "up": (0, -1),
+    "down": (0, 1),
+    "up left": (-1, -1),
+    "up right": (1, -1),
+    "down left": (-1, 1),
+    "down right": (1, 1),
+}
+"""Labels of boxes to which the object before them goes, with the signs of x and y."""
+LEAST_WAY, WIDEST_ANGLE = 0.1, 20.0
+"""An end box that is not so far away, in sides of the picture, or further from its way, in degrees, contradicts it."""
+TRAVEL = 0.25
+"""How far such an object goes instead, at least, along each axis of its way."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,13 +52,17 @@ class PlannedTrack:
     there: npt.NDArray[np.bool_]
 
 
-def planned_tracks(regions: Sequence[Grounding], frames: int) -> list[PlannedTrack]:
+def planned_tracks(regions: Sequence[Grounding], frames: int, *, fixed_start: bool = False) -> list[PlannedTrack]:
     """Return the objects of a plan in a clip of F frames.
+
+    The way of a motion is a copied word, its boxes are guessed: where they contradict it, the way holds. The end box is
+    moved, and the first one too where the picture has no room for the motion, unless `fixed_start`: then a given
+    picture says where the object is.
 
     Regions without a span are no part of a plan and are left out, and so are ways that nothing can go. Another label
     than that of the object before it, or one that does not come later, begins another object.
     """
-    return [_track(run, frames) for run in _runs(regions)]
+    return [_track(_consistent(run, fixed_start), frames) for run in _runs(regions)]
 
 
 def _runs(regions: Sequence[Grounding]) -> list[list[Grounding]]:
@@ -60,6 +77,42 @@ def _runs(regions: Sequence[Grounding]) -> list[list[Grounding]]:
         elif region.label not in WAYS:
             runs.append([region])
     return runs
+
+
+def _consistent(run: Sequence[Grounding], fixed_start: bool) -> list[Grounding]:
+    """Return a run whose boxes go the ways that their labels say."""
+    made = list(run)
+    for i, region in enumerate(run[1:], 1):
+        if region.label not in WAYS or _goes(made[i - 1].box, region.box, WAYS[region.label]):
+            continue
+        start, end = _moved(made[i - 1].box, region.box, WAYS[region.label], fixed_start or i > 1)
+        made[i - 1], made[i] = replace(made[i - 1], box=start), replace(region, box=end)
+    return made
+
+
+def _goes(start: Box, end: Box, way: tuple[int, int]) -> bool:
+    """Tell whether boxes lie as a way says."""
+    moved, wanted = _middle(end) - _middle(start), np.array(way) / np.hypot(*way)
+    far = float(np.hypot(*moved))
+    return far >= LEAST_WAY and float(moved @ wanted) >= far * np.cos(np.radians(WIDEST_ANGLE))
+
+
+def _moved(start: Box, end: Box, way: tuple[int, int], fixed_start: bool) -> tuple[Box, Box]:
+    """Return boxes of the same sizes that lie as a way says, inside the picture."""
+    travel = np.array(way) * max(TRAVEL, float(np.abs(_middle(end) - _middle(start)).max()))
+    there = _placed(end, _middle(start) + travel)
+    return (start if fixed_start else _placed(start, _middle(there) - travel)), there
+
+
+def _middle(box: Box) -> npt.NDArray[np.float64]:
+    return np.array([box[0] + box[2], box[1] + box[3]]) / 2.0
+
+
+def _placed(box: Box, middle: npt.NDArray[np.float64]) -> Box:
+    """Return a box of the same size around a middle, or as near to it as the picture allows."""
+    half = np.array([box[2] - box[0], box[3] - box[1]]) / 2.0
+    x, y = np.clip(middle, half, 1.0 - half).tolist()
+    return (x - half[0], y - half[1], x + half[0], y + half[1])
 
 
 def _track(run: Sequence[Grounding], frames: int) -> PlannedTrack:

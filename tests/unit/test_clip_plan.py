@@ -10,7 +10,7 @@ from train.data.shapes.motion import clip_at
 from train.data.shapes.motion_paths import DIRECTIONS
 from train.data.shapes.render import mask_box
 from train.data.shapes.render_clip import SEEN_SHARE, film
-from vitron.clip_plan import LAST, WAYS, planned_tracks
+from vitron.clip_plan import LAST, LEAST_WAY, WAYS, WIDEST_ANGLE, planned_tracks
 from vitron.invocation import format_grounding, parse_groundings, parse_reply
 from vitron.types import Grounding
 
@@ -58,6 +58,39 @@ def test_a_way_leads_the_object_before_it_and_is_none_itself() -> None:
     assert planned_tracks([region(TO, 4, 7, "right")], 8) == []
     assert len(planned_tracks([region(FROM, 3, 5), region(TO, 4, 7, "right")], 8)) == 1
     assert set(WAYS) == set(DIRECTIONS)
+
+
+def centre(box: np.ndarray) -> np.ndarray:
+    return (box[:2] + box[2:]) / 2
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "start", [(0.4, 0.4, 0.6, 0.6), (0.0, 0.0, 0.3, 0.3), (0.7, 0.75, 1.0, 1.0), (0.8, 0.0, 1.0, 0.2)]
+)
+@pytest.mark.parametrize("end", [(0.4, 0.4, 0.6, 0.6), (0.5, 0.1, 0.7, 0.3), (0.1, 0.1, 0.2, 0.3)])
+def test_where_boxes_contradict_the_way_the_way_holds(
+    way: str, start: tuple[float, float, float, float], end: tuple[float, float, float, float]
+) -> None:
+    (track,) = planned_tracks([region(start, 0, 0), region(end, 7, 7, way)], 8)
+    moved = centre(track.boxes[-1]) - centre(track.boxes[0])
+    wanted = np.array(WAYS[way]) / np.hypot(*WAYS[way])
+    assert moved @ wanted >= np.hypot(*moved) * np.cos(np.radians(WIDEST_ANGLE)) and np.hypot(*moved) >= LEAST_WAY
+    assert track.boxes.min() >= -1e-6 and track.boxes.max() <= 1 + 1e-6
+    for made, given in ((track.boxes[0], start), (track.boxes[-1], end)):
+        assert (made[2:] - made[:2]).tolist() == pytest.approx([given[2] - given[0], given[3] - given[1]], abs=1e-6)
+    (kept,) = planned_tracks([region(start, 0, 0), region(end, 7, 7, way)], 8, fixed_start=True)
+    assert kept.boxes[0].tolist() == pytest.approx(start)
+
+
+def test_boxes_that_go_their_way_stay_as_they_are() -> None:
+    for index in range(60):
+        shown = film(clip_at("train", index, 0, 8))
+        for i in range(len(shown.clip.movers)):
+            regions = clip_plans.track(shown, i, "star")
+            (track,) = planned_tracks(regions, 8)
+            assert track.boxes[0].tolist() == pytest.approx(regions[0].box)
+            assert track.boxes[-1].tolist() == pytest.approx(regions[-1].box)
 
 
 def test_boxes_without_a_span_are_no_plan_and_moments_beyond_the_last_are_the_last() -> None:

@@ -161,7 +161,7 @@ class VideoDiffusion(DenoisingSpecialist[VideoCondition]):
 
         An object without a label is what the text says.
         """
-        tracks = planned_tracks(request.regions, frames)
+        tracks = planned_tracks(request.regions, frames, fixed_start=request.image is not None)
         if not (self.denoiser.follows_plan and tracks):
             return None
         states = self.text.encode([track.label or request.instruction for track in tracks])
