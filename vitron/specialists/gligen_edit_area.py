@@ -9,7 +9,7 @@ import numpy as np
 
 from vitron.regions import to_mask
 from vitron.specialists.base import SpecialistRequest
-from vitron.specialists.gligen_edit_pixels import grow
+from vitron.specialists.gligen_edit_pixels import ground_of, grow
 from vitron.specialists.gligen_edit_request import Edit
 from vitron.specialists.seem.model import Seem
 from vitron.types import BoolMask, DrawnRegion, Image
@@ -60,7 +60,8 @@ def find_areas(edit: Edit, image: Image, seem: Seem) -> Areas:
     tinted, kept = rest[: len(edit.tinted)], rest[len(edit.tinted) :]
     stays = _union(kept, nothing)
     if edit.ground:
-        return Areas(gone=nothing, objects=(), tinted=(), stays=stays, paint=~stays)
+        paint = ground_of(image, kept) if edit.tint_ground else ~stays
+        return Areas(gone=nothing, objects=(), tinted=(), stays=~paint, paint=paint)
     holes = grow(_union(gone, nothing), margin)
     room = max(round(ROOM * side), 1)
     boxes = [] if edit.tinted else [to_mask(DrawnRegion(kind="box", box=p.box), height, width) for p in edit.painted]

@@ -5,6 +5,8 @@ All pictures here are float32 RGB [H, W, 3] in 0 to 255, all areas bool [H, W].
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -19,6 +21,8 @@ AROUND = 0.08
 """Width of a hole's surroundings, as a part of the picture's side."""
 DRIFT = 24.0
 """Most channel values by which a painted area is brought nearer to what is around it."""
+UNLIKE, MOSTLY = 48.0, 0.6
+"""A pixel so many channel values off the usual colour of a background is none of it, if so much of that is usual."""
 ASIDE = 60.0
 """A mixture of two colours is at most this far off the line between them, in any channel."""
 
@@ -131,6 +135,25 @@ def main_color(pixels: Pixels, area: BoolMask) -> Pixels:
     near = inside[far <= max(float(np.quantile(far, 0.7)), 1.0)]
     value = near.max(axis=1)
     return np.asarray(near[value >= np.median(value)].mean(axis=0), dtype=np.float32)
+
+
+def ground_of(pixels: Pixels | Image, stays: Sequence[BoolMask]) -> BoolMask:
+    """Return what is background of a picture in which objects stay: what none of their masks covers.
+
+    A background of one colour tells more than masks, which may lack an object, or be boxes around nothing: what has
+    another colour is no background, and a mask that is mostly background holds only what is not.
+    """
+    covered = np.any([np.zeros(pixels.shape[:2], np.bool_), *stays], axis=0)
+    ground: BoolMask = ~covered
+    if not ground.any():
+        return ground
+    usual = np.median(pixels[ground].astype(np.float32), axis=0)
+    unlike = np.abs(pixels.astype(np.float32) - usual).max(axis=2) > UNLIKE
+    if unlike[ground].mean() > 1.0 - MOSTLY:
+        return ground
+    held = [mask for mask in stays if mask.any() and unlike[mask].mean() >= 0.5]
+    found: BoolMask = ~np.any([unlike, *held], axis=0)
+    return found
 
 
 def own_colors(pixels: Pixels, area: BoolMask, against: Pixels, radius: int = 2) -> Pixels:

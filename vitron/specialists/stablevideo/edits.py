@@ -16,6 +16,7 @@ from vitron.regions import box_of
 from vitron.specialists.gligen_edit_pixels import (
     core_of,
     fill,
+    ground_of,
     grow,
     inner_weight,
     main_color,
@@ -212,7 +213,7 @@ def add(painter: Painter, camera: Floats, place: Grounding, label: str) -> Frame
 
 def recolor_ground(frames: Frames, stays: Sequence[Track], painter: Painter, label: str, count: int) -> Frames:
     """Give the background another colour; its texture stays."""
-    objects = np.any([np.zeros(frames.shape[:3], np.bool_), *(track.masks for track in stays)], axis=0)
+    objects = ~np.stack([ground_of(frame, [track.masks[t] for track in stays]) for t, frame in enumerate(frames)])
     old, new = [], []
     if objects.all():
         return frames  # nothing of the background is seen
