@@ -17,6 +17,7 @@ from train.evaluation.cases import Case, Score, Scores, share
 from vitron.evaluation import pixels
 
 Frame = npt.NDArray[np.uint8]
+LOOKS = ("shape", "color", "size")
 
 
 class EditMatch(NamedTuple):
@@ -44,8 +45,8 @@ def image_editing(found: Sequence[Case]) -> Scores:
 def video_editing(found: Sequence[Case]) -> Scores:
     """Return the share of edits that are there in all frames, the distances by pixels, and flicker.
 
-    "in_all_frames" asks for objects and background in every single frame as they should be there; "edit_done" for the
-    clip as a whole: its objects, how they move, and the background.
+    "in_all_frames" asks for objects and background in every single frame as they should be there, wherever something
+    new is; "edit_done" for the clip as a whole: its objects, how they move, and the background.
     """
     made = [(case, case.record.decoded_clips()[0]) for case in found if case.record.clips]
     fitting = [(case, clip) for case, clip in made if clip.shape == case.sample.target["clip"].shape]
@@ -80,17 +81,26 @@ def edited_clip(case: Case) -> EditMatch:
 
 
 def in_all_frames(case: Case) -> bool:
-    """Tell whether every frame shows what the oracle sees in the same frame of the exact result."""
+    """Tell whether every frame shows what the oracle sees in the same frame of the exact result.
+
+    Where something is added is free, and so is what it hides: there it is what is seen in the source, and the new.
+    """
     if not case.record.clips:
         return False
-    made, exact = case.record.decoded_clips()[0], np.asarray(case.sample.target["clip"])
-    return made.shape == exact.shape and all(map(_alike, made, exact))
+    target = case.sample.target
+    made, exact = case.record.decoded_clips()[0], np.asarray(target["clip"])
+    if made.shape != exact.shape:
+        return False
+    if target["kind"] != "add":
+        return all(map(_alike, made, exact))
+    new = {name: target["required"][target["result"]][name] for name in LOOKS}
+    return all(_alike(frame, source, new) for frame, source in zip(made, case.sample.clips[0], strict=True))
 
 
-def _alike(frame: Frame, exact: Frame) -> bool:
+def _alike(frame: Frame, exact: Frame, *new: dict[str, str]) -> bool:
     found, wanted = oracle.read(frame), oracle.read(exact)
-    shown = [{"shape": o.shape, "color": o.color, "size": o.size} for o in wanted.objects]
-    return found.background == wanted.background and oracle.matches(found, shown)
+    shown = [{name: getattr(each, name) for name in LOOKS} for each in wanted.objects]
+    return found.background == wanted.background and oracle.matches(found, [*shown, *new])
 
 
 def _matches(matches: Sequence[EditMatch]) -> Scores:

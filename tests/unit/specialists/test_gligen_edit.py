@@ -10,7 +10,7 @@ from tests.unit.diffusion import models
 from tests.unit.specialists import edit_fixtures as small
 from vitron.specialists.base import Cancelled
 from vitron.specialists.gligen_edit import GligenEdit
-from vitron.specialists.gligen_edit_pixels import fill, grow, inner_weight, main_color, tint
+from vitron.specialists.gligen_edit_pixels import fill, ground_of, grow, inner_weight, main_color, tint
 from vitron.specialists.gligen_edit_request import prompt, read_edit
 from vitron.types import DrawnRegion, Grounding, Image
 
@@ -215,6 +215,29 @@ def test_areas_grow_by_a_disc_and_seams_lie_inside() -> None:
     weight = inner_weight(grow(dot, 4), 1)
     assert weight.max() == 1.0 and set(np.unique(weight)) == {0.0, 0.5, 1.0}
     assert not weight[~grow(dot, 4)].any()
+
+
+def test_a_background_of_one_colour_is_told_by_its_colour() -> None:
+    rng = np.random.default_rng(0)
+    picture = (120 + rng.normal(0, 8, (40, 40, 3))).clip(0, 255).astype(np.uint8)
+    picture[5:15, 5:15], picture[25:35, 20:30] = (200, 30, 30), (30, 40, 210)
+    objects = np.zeros((2, 40, 40), bool)
+    objects[0, 5:15, 5:15], objects[1, 25:35, 20:30] = True, True
+    wrong = np.zeros((40, 40), bool)
+    wrong[2:12, 22:36] = True  # a box around nothing
+    for stays in ([objects[0], objects[1]], [objects[0]], [], [objects[0], wrong]):
+        assert np.array_equal(ground_of(picture, stays), ~objects.any(axis=0))
+    alike = picture.copy()
+    alike[5:15, 5:15] = 120  # an object of the background's colour
+    assert np.array_equal(ground_of(alike, [objects[0]]), ~objects[1])
+
+
+def test_in_a_background_of_many_colours_masks_alone_say_what_stays() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    mask = np.zeros((40, 40), bool)
+    mask[5:15, 5:15] = True
+    assert np.array_equal(ground_of(noise, [mask]), ~mask)
+    assert not ground_of(noise, [~np.zeros_like(mask)]).any()
 
 
 def test_a_tint_follows_the_shading_and_the_soft_edge() -> None:
