@@ -10,6 +10,7 @@ import hashlib
 import uuid
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -18,11 +19,12 @@ from transformers import LlamaForCausalLM
 
 from vitron.config import VitronConfig
 from vitron.encoders.video_projector import ClipFeatures, VideoProjector, load_video_projector
+from vitron.guide import InvocationGuide, possible_modules
 from vitron.invocation import InvocationError, parse_reply, visible_text
 from vitron.llm.core import LanguageModel
 from vitron.llm.engine import Engine, EngineConfig, GenerationRequest, GenerationResult, SamplingParams
 from vitron.prompt import PromptWriter
-from vitron.types import Invocation, Message
+from vitron.types import Invocation, Message, Module
 from vitron.weights import Weights
 
 if TYPE_CHECKING:
@@ -67,6 +69,22 @@ class Language:
     engine: Engine
     video: VideoProjector | None = None
 
+    @cached_property
+    def _guides(self) -> dict[tuple[Module, ...], InvocationGuide]:
+        return {}
+
+    def guide(self, messages: Sequence[Message]) -> InvocationGuide:
+        """Return what keeps the invocations of a conversation whole, and to what is there.
+
+        A model without a stock LLM's words knows "<" from invocations alone.
+        """
+        modules, strict = possible_modules(messages), self.config.language.pretrained is None
+        if modules not in self._guides:
+            self._guides[modules] = InvocationGuide(
+                self.tokenizer, self.model.signal_ids, strict=strict, modules=modules
+            )
+        return self._guides[modules]
+
     @torch.inference_mode()
     def start(
         self,
@@ -101,6 +119,7 @@ class Language:
             params=params,
             capture_token_ids=frozenset(self.model.signal_ids),
             prefix_key=self._key(ids, image_features, region_tokens, clip_features),
+            guide=self.guide(messages),
         )
 
     def check_clips(self, messages: Sequence[Message]) -> None:

@@ -19,7 +19,7 @@ LAYERS = [
     {"types", "media", "video", "previews", "requests", "frames", "tokens", "config", "engine_thread"},
     {"prompt", "invocation", "clip_plan", "regions", "presets", "weights", "losses"},
     {"encoders", "llm", "diffusion", "specialists"},
-    {"language", "routing"},
+    {"language", "routing", "guide"},
     {"model"},
     {"evaluation"},
 ]

@@ -6,11 +6,13 @@ remember (cache), `Sampler` chooses (sampling), `EngineThread` serves concurrent
 
 from vitron.engine_thread import EngineFullError, EngineStoppedError
 from vitron.llm.request import (
+    Choices,
     EngineConfig,
     Event,
     FinishReason,
     GenerationRequest,
     GenerationResult,
+    Guide,
     TokenEvent,
 )
 from vitron.llm.sampling import SamplingParams
@@ -18,6 +20,7 @@ from vitron.llm.scheduler import Engine
 from vitron.llm.thread import EngineThread, EventCallback
 
 __all__ = [
+    "Choices",
     "Engine",
     "EngineConfig",
     "EngineFullError",
@@ -28,6 +31,7 @@ __all__ = [
     "FinishReason",
     "GenerationRequest",
     "GenerationResult",
+    "Guide",
     "SamplingParams",
     "TokenEvent",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -43,6 +43,27 @@ class EngineConfig:
             raise ValueError(f"prefix_cache_entries is {entries}, allowed: 0 or more")
 
 
+class Choices(NamedTuple):
+    """Token ids that may come next, int64 `[n]` each: `only` these, or `never` those; None: nothing is said."""
+
+    only: Tensor | None = None
+    never: Tensor | None = None
+
+
+class Guide(Protocol):
+    """Says at every step which tokens a reply may go on with. Holds nothing of a reply: that is its state."""
+
+    begin: str
+
+    def after(self, state: str, token_id: int) -> str:
+        """Return the state after a token."""
+        ...
+
+    def choices(self, state: str) -> Choices:
+        """Return which tokens may come next."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GenerationRequest:
     """One prompt to continue.
@@ -54,6 +75,7 @@ class GenerationRequest:
         capture_token_ids: Generated tokens whose hidden states the result carries.
         prefix_key: One hashable per prompt position that names what stands there (a token id; a
             pair of media hash and index), for the prefix cache; None opts out of it.
+        guide: Restricts the tokens that are chosen; None: all may be.
     """
 
     request_id: str
@@ -61,6 +83,7 @@ class GenerationRequest:
     params: SamplingParams
     capture_token_ids: frozenset[int] = frozenset()
     prefix_key: tuple[Hashable, ...] | None = None
+    guide: Guide | None = None
 
     def __post_init__(self) -> None:
         """Check the shapes."""

@@ -22,6 +22,7 @@ from transformers import LlamaForCausalLM
 from vitron.engine_thread import EngineFullError
 from vitron.llm.cache import PrefixCache
 from vitron.llm.request import (
+    Choices,
     EngineConfig,
     Event,
     FinishReason,
@@ -44,6 +45,7 @@ class _Row:
     prefilled: int = 0
     cached_tokens: int = 0
     token_ids: list[int] = field(default_factory=list)
+    state: str = ""  # of the guide
     hidden: list[Tensor] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     done: bool = False  # finish_reason without done: one more forward, for the last hidden state
@@ -227,6 +229,7 @@ class Engine:
             request=request,
             embeds_TD=request.inputs_embeds.detach().to(self._runner.device, self._runner.dtype),
             sampler=Sampler(params) if params.temperature > 0 else None,
+            state=request.guide.begin if request.guide is not None else "",
             max_tokens=min(params.max_tokens, self.config.max_length - request.prompt_tokens),
         )
 
@@ -283,9 +286,13 @@ class Engine:
             else:
                 row.done = True
 
+    @torch.inference_mode()
     def _choose(self, rows: Sequence[_Row], hidden_BD: Tensor) -> list[int]:
         """Pick each row's next token; of no meaning for rows that have ended."""
         logits_BV = self._runner.logits(hidden_BD)
+        for index, row in enumerate(rows):
+            if row.request.guide is not None and row.finish_reason is None:
+                _restrict(logits_BV[index], row.request.guide.choices(row.state))
         chosen: list[int] = logits_BV.argmax(dim=-1).tolist()
         for index, row in enumerate(rows):
             if row.sampler is not None and row.finish_reason is None:
@@ -295,6 +302,8 @@ class Engine:
     def _advance(self, row: _Row, token_id: int, events: list[Event]) -> None:
         """Take a chosen token into the reply and see whether it ends it."""
         row.token_ids.append(token_id)
+        if row.request.guide is not None:
+            row.state = row.request.guide.after(row.state, token_id)
         events.append((row.request.request_id, TokenEvent(token_id, len(row.token_ids) - 1)))
         if token_id == self._eos_token_id or token_id in row.request.params.stop_token_ids:
             row.finish_reason = "stop"
@@ -322,3 +331,13 @@ class Engine:
         with self._lock:
             self._live.discard(request.request_id)
             self._cancelled.discard(request.request_id)
+
+
+def _restrict(logits_V: Tensor, choices: Choices) -> None:
+    """Leave only what may be chosen, in place."""
+    if choices.only is not None:
+        kept = logits_V[choices.only].clone()
+        logits_V.fill_(-torch.inf)
+        logits_V[choices.only] = kept
+    if choices.never is not None:
+        logits_V[choices.never] = -torch.inf

@@ -1,0 +1,183 @@
+"""Guided decoding: an invocation that was begun is finished by its grammar (`vitron.invocation`).
+
+A small language model, or a large one in front of something it has never seen, loses its way in tags: it opens one and
+goes on with words, or counts its signal tokens wrongly. Of the tokens that could come next, only those that can still
+become an invocation are left to choose from; which of them is chosen is the model's. Where a right reply was coming
+anyway, nothing changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from vitron.llm.request import Choices
+from vitron.types import Message, Module
+
+OPENING = "<Module>"
+_INSTRUCTED, _REGION, _LOCATED = "</Instruction>", "<Region>", "</Region>"
+_SOME, _SIGNAL = "~", "#"
+"""What stands in a state for the words within a field, and for each signal token."""
+
+
+class InvocationGuide:
+    """Says which tokens may come next, as the engine asks it (`vitron.llm.request.Guide`).
+
+    A state is what was written since the invocation began, with the words of its fields left out, so that there are
+    few: "" in free text, `<Module>Image Editing</Module><Instruction>~</Instruction>##` after two signal tokens.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        signal_ids: Sequence[int],
+        *,
+        strict: bool,
+        modules: Sequence[Module] = tuple(Module),
+    ) -> None:
+        """Read the vocabulary.
+
+        Args:
+            tokenizer: of the language model.
+            signal_ids: what stands behind every invocation, in order.
+            strict: whether "<" begins nothing but an invocation, as for a model that knows no other use of it; else
+                free text may hold any tags of its own.
+            modules: those that may be invoked.
+        """
+        self._heads = tuple(f"{OPENING}{module.value}</Module><Instruction>" for module in modules)
+        self._signal, self._strict = list(signal_ids), strict
+        assert isinstance(tokenizer.eos_token_id, int)
+        self._eos = tokenizer.eos_token_id
+        self._texts = _texts(tokenizer)
+        self._texts[self._eos] = ""
+        self._known: dict[str, Choices] = {}
+
+    begin = ""
+
+    def after(self, state: str, token_id: int) -> str:
+        """Return the state after a token; one that no choice allowed leaves it as it is."""
+        if token_id in self._signal:
+            return state + _SIGNAL
+        return self._reduced(state + self._texts[token_id]) or state
+
+    def choices(self, state: str) -> Choices:
+        """Return which tokens may come next."""
+        if state not in self._known:
+            self._known[state] = self._choices(state)
+        return self._known[state]
+
+    def _choices(self, state: str) -> Choices:
+        if signals := state.count(_SIGNAL):
+            return Choices(only=_ids([self._signal[signals] if signals < len(self._signal) else self._eos]))
+        if state.endswith((_SOME, _REGION, *self._heads)) or not state:
+            rest = [] if not state else [self._eos]
+            return Choices(never=_ids([*self._unfitting(state), *self._signal, *rest]))
+        fitting = [i for i in self._candidates(state) if self._reduced(state + self._texts[i]) is not None]
+        if state.endswith((_INSTRUCTED, _LOCATED)):
+            fitting.append(self._signal[0])
+        if not self._strict and not state.startswith(OPENING):
+            return Choices()  # perhaps a tag of another kind
+        return Choices(only=_ids(fitting))
+
+    def _unfitting(self, state: str) -> list[int]:
+        return [i for i in self._tagged if self._reduced(state + self._texts[i]) is None]
+
+    @cached_property
+    def _tagged(self) -> list[int]:
+        """Tokens that may open or close a tag: in free text all others are."""
+        return [i for i, text in enumerate(self._texts) if "<" in text]
+
+    @cached_property
+    def _by_first(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for i, text in enumerate(self._texts):
+            if text:
+                found.setdefault(text[0], []).append(i)
+        return found
+
+    def _candidates(self, state: str) -> list[int]:
+        """Return the tokens whose first character may come next: few of a large vocabulary."""
+        return [i for first, ids in self._by_first.items() if self._reduced(state + first) is not None for i in ids]
+
+    def _reduced(self, text: str) -> str | None:
+        """Return the state that a text is; None if no invocation can begin with it."""
+        if self._strict:
+            at = text.find("<")
+        elif (at := text.find(OPENING)) < 0:
+            at = text.rfind("<")
+            if at >= 0 and not OPENING.startswith(text[at:]):
+                return ""
+        if at < 0:
+            return ""
+        text = text[at:]
+        for head in self._heads:
+            if head.startswith(text):
+                return text
+            if text.startswith(head):
+                return _instruction(head, text.removeprefix(head))
+        return None
+
+
+def possible_modules(messages: Sequence[Message]) -> tuple[Module, ...]:
+    """Return the modules that can be meant: about pictures alone nothing is done to clips, and the other way round.
+
+    Without either all can be, so that a request without its picture is answered by saying so.
+    """
+    pictures = any(message.images for message in messages)
+    if pictures == any(message.clips for message in messages):
+        return tuple(Module)
+    about = (
+        {Module.VIDEO_SEGMENTATION, Module.VIDEO_EDITING}
+        if pictures
+        else {Module.IMAGE_SEGMENTATION, Module.IMAGE_EDITING}
+    )
+    return tuple(module for module in Module if module not in about)
+
+
+def _instruction(head: str, text: str) -> str | None:
+    field = _field(head, text, _INSTRUCTED)
+    if field is None or field[1] is None:
+        return field and field[0]
+    done, rest = field[0], field[1]
+    if _REGION.startswith(rest):
+        return done + rest
+    if not rest.startswith(_REGION):
+        return None
+    located = _field(done + _REGION, rest.removeprefix(_REGION), _LOCATED)
+    return None if located is None or located[1] else located[0]
+
+
+def _field(before: str, text: str, close: str) -> tuple[str, str | None] | None:
+    """Read a field's words and its closing tag.
+
+    Returns:
+        The state, and what stands behind the tag (None: it is not closed yet); None if neither can be.
+    """
+    words, tag, rest = text.partition("<")
+    some = _SOME if words.strip() else ""
+    if not tag:
+        return before + some, None
+    tag += rest
+    if not some or not (close.startswith(tag) or tag.startswith(close)):
+        return None
+    if len(tag) < len(close):
+        return before + some + tag, None
+    return before + some + close, tag.removeprefix(close)
+
+
+def _ids(ids: Sequence[int]) -> torch.Tensor:
+    return torch.tensor(ids, dtype=torch.long)
+
+
+def _texts(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Return what each token adds to a text; decoded alone it could lose a space in front."""
+    anchor = tokenizer("a", add_special_tokens=False)["input_ids"][-1:]
+
+    def written(ids: list[int]) -> str:
+        return str(tokenizer.decode(ids, skip_special_tokens=False, spaces_between_special_tokens=False))
+
+    start = len(written(anchor))
+    return [written([*anchor, i])[start:] for i in range(len(tokenizer))]
