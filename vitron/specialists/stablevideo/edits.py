@@ -148,8 +148,7 @@ def replace(footage: Footage, painter: Painter, label: str) -> Frames:
     plain = _without(footage, background_of(footage, painter))
     key = keyframes(masks, 1)[0]
     box = box_of(masks[key])
-    painted = painter.paint(frames[key], [Grounding(box=box, label=label)])
-    shape = painter.cut_out(plain[key], painted, box)
+    painted, shape = painter.paint_object(frames[key], Grounding(box=box, label=label), plain[key])
     sprite = Sprite.of(painted.astype(np.float32), shape, layers.foreground[key])
     out, hidden = plain.copy(), hidden_parts(footage)
     for frame in np.flatnonzero(masks.any(axis=(1, 2))):
@@ -196,8 +195,7 @@ def add(painter: Painter, camera: Floats, place: Grounding, label: str) -> Frame
     begin, end = place.span or (numbers[0], numbers[-1])
     first = min(int(np.searchsorted(numbers, begin)), len(frames) - 1)
     last = max(int(np.searchsorted(numbers, end, side="right")) - 1, first)
-    painted = painter.paint(frames[first], [Grounding(box=place.box, label=label)])
-    shape = painter.cut_out(frames[first], painted, place.box)
+    painted, shape = painter.paint_object(frames[first], Grounding(box=place.box, label=label))
     height, width = frames.shape[1:3]
     unit = 2.0 / max(height, width)
     y, x = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")

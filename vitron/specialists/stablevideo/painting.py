@@ -21,6 +21,8 @@ ERASE, ERASE_STRENGTH = "remove", 0.4
 """The instruction of erasing, and how far the filling is painted over."""
 CHANGED, CLEAR = 14.0, 0.4
 """What was painted differs by at least this many channel values, and by this part of what most of it differs by."""
+TRIES = 4
+"""Times that an object is painted; the one that the segmenter knows best by its name is taken."""
 LEAST_PAINTED = 0.1
 """Part of its box that something fills at least."""
 
@@ -66,6 +68,24 @@ class Painter:
             self.on_step()
 
         return self.editor.run(asked, on_progress=report, cancelled=self.cancelled).images[0]
+
+    def paint_object(self, frame: Image, place: Grounding, without: Image | None = None) -> tuple[Image, BoolMask]:
+        """Return a frame with a new object, and the mask of it: where it differs from the frame `without` any.
+
+        A clip shows it in every frame, so it is painted several times, and the segmenter chooses: it looks for what the
+        label says, and is to find just what was painted, and to be sure of it.
+        """
+        best, found = -1.0, None
+        for number in range(TRIES):
+            seeded = replace(self, request=replace(self.request, seed=(self.request.seed + number) % 2**63))
+            painted = seeded.paint(frame, [place])
+            shape = self.cut_out(frame if without is None else without, painted, place.box)
+            seen = self.editor.seem.run(SpecialistRequest(instruction=place.label, image=painted)).detections[0]
+            likeness = seen.score * float((seen.mask & shape).sum()) / max(int((seen.mask | shape).sum()), 1)
+            if likeness > best:
+                best, found = likeness, (painted, shape)
+        assert found is not None
+        return found
 
     def erase(self, frame: Image, area: BoolMask) -> Image:
         """Return a frame with an area, filled roughly already, painted as what is around it.
