@@ -38,6 +38,10 @@ class JobError(Exception):
         self.problem = Problem(code, message)
 
 
+HINT = "; with assistant=false the prompt goes to the specialist without the language model"
+"""What else can be done where the language model found no way."""
+
+
 class OverloadedError(Exception):
     """A part has no room now."""
 
@@ -68,7 +72,7 @@ class Worker:
         source = conversation.clips[-1].clip if conversation.clips else None
         made = await asyncio.to_thread(render, job.kind, output, source, job.request.get("mask_format", "rle"))
         if made is None:
-            raise JobError("nothing_made", f"the model made nothing that this job asks for; it said: {said!r}")
+            raise JobError("nothing_made", f"the model made nothing that this job asks for; it said: {said!r}{HINT}")
         return made
 
     async def _read(self, job: Job) -> Conversation:
@@ -96,7 +100,7 @@ class Worker:
                     if event.error is not None and event.lost:
                         raise RuntimeError(event.error)
                     if event.error is not None:
-                        raise JobError("failed", event.error)
+                        raise JobError("failed", f"{event.error}{HINT}")
                     return event.output or SpecialistOutput(), text
         raise RuntimeError("the reply ended before it was complete")
 

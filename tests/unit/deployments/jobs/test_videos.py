@@ -169,6 +169,7 @@ def test_a_failed_job_is_told_with_status_200(client: Any) -> None:
     done = finished(client, job["id"])
     assert done["status"] == "failed" and done["completed_at"] is None
     assert done["error"]["code"] == "nothing_made" and "Heard 1 turns" in done["error"]["message"]
+    assert "assistant=false" in done["error"]["message"]
     check(content(client, job["id"]), 404)
 
 
