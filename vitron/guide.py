@@ -9,7 +9,7 @@ anyway, nothing changes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -51,7 +51,7 @@ class InvocationGuide:
         self._signal, self._strict = list(signal_ids), strict
         assert isinstance(tokenizer.eos_token_id, int)
         self._eos = tokenizer.eos_token_id
-        self._texts = _texts(tokenizer)
+        self._texts = list(_texts(tokenizer))
         self._texts[self._eos] = ""
         self._known: dict[str, Choices] = {}
 
@@ -61,7 +61,8 @@ class InvocationGuide:
         """Return the state after a token; one that no choice allowed leaves it as it is."""
         if token_id in self._signal:
             return state + _SIGNAL
-        return self._reduced(state + self._texts[token_id]) or state
+        reduced = self._reduced(state + self._texts[token_id])
+        return state if reduced is None else reduced
 
     def choices(self, state: str) -> Choices:
         """Return which tokens may come next."""
@@ -75,11 +76,11 @@ class InvocationGuide:
         if state.endswith((_SOME, _REGION, *self._heads)) or not state:
             rest = [] if not state else [self._eos]
             return Choices(never=_ids([*self._unfitting(state), *self._signal, *rest]))
+        if not self._strict and not state.startswith(OPENING):
+            return Choices(never=_ids(self._signal))  # perhaps a tag of another kind
         fitting = [i for i in self._candidates(state) if self._reduced(state + self._texts[i]) is not None]
         if state.endswith((_INSTRUCTED, _LOCATED)):
             fitting.append(self._signal[0])
-        if not self._strict and not state.startswith(OPENING):
-            return Choices()  # perhaps a tag of another kind
         return Choices(only=_ids(fitting))
 
     def _unfitting(self, state: str) -> list[int]:
@@ -172,7 +173,8 @@ def _ids(ids: Sequence[int]) -> torch.Tensor:
     return torch.tensor(ids, dtype=torch.long)
 
 
-def _texts(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+@lru_cache(maxsize=4)
+def _texts(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
     """Return what each token adds to a text; decoded alone it could lose a space in front."""
     anchor = tokenizer("a", add_special_tokens=False)["input_ids"][-1:]
 
@@ -180,4 +182,4 @@ def _texts(tokenizer: PreTrainedTokenizerBase) -> list[str]:
         return str(tokenizer.decode(ids, skip_special_tokens=False, spaces_between_special_tokens=False))
 
     start = len(written(anchor))
-    return [written([*anchor, i])[start:] for i in range(len(tokenizer))]
+    return tuple(written([*anchor, i])[start:] for i in range(len(tokenizer)))

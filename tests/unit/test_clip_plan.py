@@ -7,7 +7,6 @@ import pytest
 
 from train.data.shapes import clip_dialogues, clip_plans
 from train.data.shapes.motion import clip_at
-from train.data.shapes.motion_paths import DIRECTIONS
 from train.data.shapes.render import mask_box
 from train.data.shapes.render_clip import SEEN_SHARE, film
 from vitron.clip_plan import LAST, LEAST_WAY, WAYS, WIDEST_ANGLE, planned_tracks
@@ -57,7 +56,6 @@ def test_a_way_leads_the_object_before_it_and_is_none_itself() -> None:
     assert len(there_and_back) == 1
     assert planned_tracks([region(TO, 4, 7, "right")], 8) == []
     assert len(planned_tracks([region(FROM, 3, 5), region(TO, 4, 7, "right")], 8)) == 1
-    assert set(WAYS) == set(DIRECTIONS)
 
 
 def centre(box: np.ndarray) -> np.ndarray:

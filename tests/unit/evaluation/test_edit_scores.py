@@ -45,7 +45,7 @@ def test_the_exact_result_is_right_and_one_wrong_frame_is_not(kind: str) -> None
     assert not in_all_frames(case(kind, frames(OLD, NEW, count=2)))
 
 
-def test_what_is_added_may_be_anywhere_even_over_something_else_that_the_exact_result_hides() -> None:
+def test_what_is_added_may_be_anywhere_but_must_be_there_beside_the_rest() -> None:
     assert in_all_frames(case("add", frames(OLD, ELSEWHERE)))
     assert not in_all_frames(case("add", frames(ELSEWHERE)))
     assert not in_all_frames(case("add", frames(OLD, replace(ELSEWHERE, color="green", hue=130.0))))

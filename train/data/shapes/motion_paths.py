@@ -12,19 +12,11 @@ from math import ceil, cos, floor, hypot, radians, sin
 import numpy as np
 
 from train.data.shapes.scene import WIDTH, Object
+from vitron.clip_plan import WAYS
 
 Rng = np.random.Generator
 STILL = "still"
-DIRECTIONS: dict[str, tuple[int, int]] = {
-    "left": (-1, 0),
-    "right": (1, 0),
-    "up": (0, -1),
-    "down": (0, 1),
-    "up left": (-1, -1),
-    "up right": (1, -1),
-    "down left": (-1, 1),
-    "down right": (1, 1),
-}
+DIRECTIONS = WAYS
 STRAIGHT: tuple[str, ...] = ("left", "right", "up", "down")
 # Pixels per frame while an object moves; the gap between them keeps "slowly" and "fast" apart.
 SPEEDS: dict[str, tuple[float, float]] = {"slow": (1.7, 2.4), "fast": (3.6, 5.0)}

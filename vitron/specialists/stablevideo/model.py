@@ -35,7 +35,7 @@ from vitron.specialists.stablevideo.edits import Footage
 from vitron.specialists.stablevideo.fit import fit
 from vitron.specialists.stablevideo.layers import Layers
 from vitron.specialists.stablevideo.motion import camera_shifts
-from vitron.specialists.stablevideo.painting import Painter
+from vitron.specialists.stablevideo.painting import TRIES, Painter
 from vitron.specialists.stablevideo.progress import Progress
 from vitron.specialists.stablevideo.request import ClipEdit, Kind, read_clip_edit
 from vitron.specialists.stablevideo.tracks import find_objects
@@ -172,7 +172,7 @@ class StableVideo(nn.Module):
         return small / np.float32(255.0), marks
 
     def _total(self, options: Mapping[str, Option], count: int) -> int:
-        painting = int(options.get("steps", self.editor.config.num_steps)) * (count + 1)
+        painting = int(options.get("steps", self.editor.config.num_steps)) * (max(count, TRIES) + 1)
         return SEARCH + self.config.steps + painting
 
 

@@ -7,10 +7,10 @@ import re
 import numpy as np
 import numpy.typing as npt
 
+from vitron.clip_plan import WAYS
 from vitron.types import Box
 
 Floats = npt.NDArray[np.float32]
-_WAYS: dict[str, tuple[int, int]] = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 _STEADY = {"top": "up", "upward": "up", "upwards": "up", "bottom": "down", "downward": "down", "downwards": "down"}
 _VERBS = "move|slide|go|goe|fly|flie|run|walk|float|drift|leave|come"
 _MOVING = re.compile(rf"\b({_VERBS})(s|ing)?\b")
@@ -39,7 +39,7 @@ def direction(instruction: str) -> tuple[int, int]:
     if found is None:
         return 0, 0
     words = re.findall(r"[a-z]+", instruction.lower()[found.end() :])
-    ways = [_WAYS[name] for word in words if (name := _STEADY.get(word, word)) in _WAYS]
+    ways = [WAYS[name] for word in words if (name := _STEADY.get(word, word)) in WAYS]
     x, y = (next((way[axis] for way in ways if way[axis]), 0) for axis in (0, 1))
     return x, y
 
