@@ -433,15 +433,18 @@ def test_stopping_the_thread_tells_every_live_request(model: LlamaForCausalLM) -
 def test_an_error_in_the_model_reaches_every_request(model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
     thread = EngineThread(make_engine(model, max_slots=2))
     original, calls = model.model.forward, iter(range(1000))
+    all_submitted = threading.Event()
 
     def failing(*args: Any, **kwargs: Any) -> Any:
         if next(calls) == 6:
+            assert all_submitted.wait(20)  # a quick engine is here before the second request is
             raise RuntimeError("device lost")
         return original(*args, **kwargs)
 
     monkeypatch.setattr(model.model, "forward", failing)
     prompts = make_prompts()
     queues = [collect(thread, request(model, str(i), prompts[i])) for i in (20, 21, 22, 23)]
+    all_submitted.set()
     for events in queues:
         last = drain(events)[-1]
         assert isinstance(last, RuntimeError)
