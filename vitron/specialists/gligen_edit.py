@@ -44,6 +44,7 @@ from vitron.specialists.gligen_edit_pixels import (
 )
 from vitron.specialists.gligen_edit_request import Edit, read_edit
 from vitron.specialists.output_projection import OutputProjection
+from vitron.specialists.placing import free_box, resting
 from vitron.specialists.seem.model import Seem, load_seem
 from vitron.specialists.text_condition import TextCondition
 from vitron.types import Box, Image, Module, SpecialistOutput
@@ -122,6 +123,9 @@ class GligenEdit(Gligen):
         """
         image = self._check_edit(request)
         edit = read_edit(request, exact=bool(request.options.get("exact_mask", 0)))
+        if edit.is_free:
+            placed = (replace(new, box=free_box(image[None], new.box, resting)) for new in edit.painted)
+            edit = replace(edit, painted=tuple(placed))
         paints = bool(edit.painted) or edit.ground
         given: dict[str, Option] = {} if paints else {"guidance_scale": ERASE_GUIDANCE}
         given |= {name: value for name, value in request.options.items() if name in GENERATION_OPTIONS}

@@ -81,6 +81,7 @@ class Edit:
         tint_ground: Whether the ground gets another colour alone.
         area: bool `[h, w]` of any size: paint exactly there; None: find out.
         search: Text for the segmenter when nobody says where; "" otherwise.
+        is_free: Whether `painted` is something new that the user did not place.
     """
 
     text: str = ""
@@ -93,6 +94,7 @@ class Edit:
     tint_ground: bool = False
     area: BoolMask | None = None
     search: str = ""
+    is_free: bool = False
 
 
 def read_edit(request: SpecialistRequest, *, exact: bool) -> Edit:
@@ -157,7 +159,7 @@ def _by_regions(request: SpecialistRequest, verb: str) -> Edit:
     if verb in MOVING and len(erased) == len(painted) == 1:
         return Edit(gone=erased, moved=painted[0].box)
     if erased or verb in ADDING:
-        return Edit(text=text, gone=erased, painted=painted)
+        return Edit(text=text, gone=erased, painted=painted, is_free=not erased and not request.drawn)
     if verb in ERASING:
         return Edit(gone=prompts)
     if tints(verb, text or request.instruction):

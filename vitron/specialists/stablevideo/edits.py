@@ -26,10 +26,11 @@ from vitron.specialists.gligen_edit_pixels import (
     uncover,
 )
 from vitron.specialists.gligen_edit_request import FULL
+from vitron.specialists.placing import free_box
 from vitron.specialists.stablevideo.layers import Lattice, Layers, bake, robust_bake
 from vitron.specialists.stablevideo.painting import Painter, keyframes
 from vitron.specialists.stablevideo.paths import Floats, shifts_of
-from vitron.types import Grounding, Track
+from vitron.types import Box, Grounding, Track
 
 Frames = npt.NDArray[np.uint8]
 Masks = npt.NDArray[np.bool_]
@@ -185,6 +186,8 @@ class Sprite:
 def add(painter: Painter, camera: Floats, place: Grounding, label: str) -> Frames:
     """Paint something new in the first frame of its span and carry it along: with the camera, and as the words say.
 
+    Where the user drew nothing, it begins where it hides nothing on its way, as near to its place as possible.
+
     Args:
         painter: Paints, in its clip.
         camera: float32 [T, 2], the shift of the background in pixels.
@@ -195,17 +198,22 @@ def add(painter: Painter, camera: Floats, place: Grounding, label: str) -> Frame
     begin, end = place.span or (numbers[0], numbers[-1])
     first = min(int(np.searchsorted(numbers, begin)), len(frames) - 1)
     last = max(int(np.searchsorted(numbers, end, side="right")) - 1, first)
-    painted, shape = painter.paint_object(frames[first], Grounding(box=place.box, label=label))
     height, width = frames.shape[1:3]
+    carried = (camera[first : last + 1] - camera[first]) / np.array([width, height], np.float32)
+
+    def way(start: Box) -> Floats:
+        return shifts_of(painter.request.instruction, start, last - first + 1) + carried
+
+    box = place.box if painter.request.drawn else free_box(frames[first : last + 1], place.box, way)
+    painted, shape = painter.paint_object(frames[first], Grounding(box=box, label=label))
     unit = 2.0 / max(height, width)
     y, x = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
     grid = np.stack([x + 0.5 - width / 2, y + 0.5 - height / 2], axis=-1).astype(np.float32) * unit
     sprite = Sprite.of(painted.astype(np.float32), shape, grid)
-    moved = shifts_of(painter.request.instruction, place.box, last - first + 1) * (width, height)
+    moved = way(box) * (width, height)
     out = frames.copy()
     for frame in range(first, last + 1):
-        shift = moved[frame - first] + camera[frame] - camera[first]
-        out[frame] = sprite.over(frames[frame], (grid - shift * unit).astype(np.float32))
+        out[frame] = sprite.over(frames[frame], (grid - moved[frame - first] * unit).astype(np.float32))
     return out
 
 

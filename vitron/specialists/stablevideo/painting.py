@@ -13,7 +13,7 @@ from vitron.specialists.base import IsCancelled, Option, SpecialistRequest
 from vitron.specialists.gligen_edit import GligenEdit
 from vitron.specialists.gligen_edit_area import segment
 from vitron.specialists.gligen_edit_pixels import grow
-from vitron.specialists.gligen_edit_request import BACKGROUND, FULL
+from vitron.specialists.gligen_edit_request import BACKGROUND, FULL, is_full
 from vitron.types import BoolMask, Box, Clip, DrawnRegion, Grounding, Image
 
 Masks = npt.NDArray[np.bool_]
@@ -53,7 +53,9 @@ class Painter:
 
     def paint(self, frame: Image, regions: Sequence[Grounding], area: BoolMask | None = None) -> Image:
         """Return a frame edited as the request says, in these regions; `area`: exactly there."""
-        drawn = () if area is None else (DrawnRegion(kind="mask", mask=area),)
+        # As if drawn: where things go has been decided for the clip as a whole.
+        boxes = tuple(DrawnRegion(kind="box", box=region.box) for region in regions if not is_full(region))
+        drawn = boxes if area is None else (DrawnRegion(kind="mask", mask=area),)
         asked = SpecialistRequest(
             instruction=self.request.instruction,
             regions=tuple(regions),
