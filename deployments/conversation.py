@@ -16,7 +16,7 @@ from deployments.schema import ChatMessage, ChatRequest
 from deployments.schema_parts import FilePart, ImagePart, RegionField, RegionPart, TextPart, VideoPart
 from vitron.presets import preset
 from vitron.prompt import carry_produced, seen_frames, user_message
-from vitron.types import Clip, DrawnRegion, Image, Message
+from vitron.types import Clip, DrawnRegion, Image, Message, Module
 
 
 class Conversation(NamedTuple):
@@ -34,9 +34,18 @@ class _Turn(NamedTuple):
 
 
 async def read_conversation(
-    request: ChatRequest, args: AppArgs, media: MediaReader, owner: str, request_id: str
+    request: ChatRequest,
+    args: AppArgs,
+    media: MediaReader,
+    owner: str,
+    request_id: str,
+    *,
+    required: Module | None = None,
 ) -> Conversation:
-    """Check a chat request against the limits, read its media, and compose the conversation."""
+    """Check a chat request against the limits, read its media, and compose the conversation.
+
+    Where the route says what is to be done, `required` is what the reply invokes in any case.
+    """
     check_limits(request, args)
     turns = _merged(request.messages)
     late = [(f"vitron.regions[{place}]", field) for place, field in enumerate(request.vitron.regions)]
@@ -53,6 +62,7 @@ async def read_conversation(
         sampling=_sampling(request, args),
         message=request.vitron.message or args.message,
         options=request.vitron.options,
+        required=required,
     )
     return Conversation(call, found.images, found.clips)
 

@@ -154,7 +154,13 @@ class LanguageModel:
         # A client may use one id twice, and a retry may reach the replica that still winds the first attempt down.
         unique = f"{call.request_id}-{uuid.uuid4().hex[:8]}"
         request = self._language.start(
-            given.messages, given.images, given.regions, params, unique, clip_features=given.clips
+            given.messages,
+            given.images,
+            given.regions,
+            params,
+            unique,
+            clip_features=given.clips,
+            required=call.required,
         )
         return _Prepared(request, given.messages, given.edges)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from vitron.specialists.base import Option
-from vitron.types import DrawnRegion, Invocation, Message, MessageMode, SpecialistOutput
+from vitron.types import DrawnRegion, Invocation, Message, MessageMode, Module, SpecialistOutput
 
 FailureKind = Literal["invalid", "overloaded", "failed"]
 
@@ -92,6 +92,7 @@ class ChatCall:
         sampling: of the text.
         message: what reaches a specialist.
         options: settings for the specialist, if one is invoked.
+        required: what the reply invokes in any case, where the request says so; None: the model decides.
     """
 
     request_id: str
@@ -102,6 +103,7 @@ class ChatCall:
     options: Mapping[str, Option] = field(default_factory=dict)
     clips_per_message: tuple[int, ...] = ()
     seen_frames: tuple[tuple[int, ...], ...] = ()
+    required: Module | None = None
 
     @property
     def num_images(self) -> int:

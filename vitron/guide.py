@@ -21,13 +21,16 @@ OPENING = "<Module>"
 _INSTRUCTED, _REGION, _LOCATED = "</Instruction>", "<Region>", "</Region>"
 _SOME, _SIGNAL = "~", "#"
 """What stands in a state for the words within a field, and for each signal token."""
+_WORD, MOST_WORDS = ".", 32
+"""What stands for each token of free text where an invocation is required, and how many of them there may be."""
 
 
 class InvocationGuide:
     """Says which tokens may come next, as the engine asks it (`vitron.llm.request.Guide`).
 
     A state is what was written since the invocation began, with the words of its fields left out, so that there are
-    few: "" in free text, `<Module>Image Editing</Module><Instruction>~</Instruction>##` after two signal tokens.
+    few: "" in free text, `<Module>Image Editing</Module><Instruction>~</Instruction>##` after two signal tokens. Where
+    an invocation is required, free text does not end the reply, and its length is part of the state.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class InvocationGuide:
         *,
         strict: bool,
         modules: Sequence[Module] = tuple(Module),
+        required: bool = False,
     ) -> None:
         """Read the vocabulary.
 
@@ -46,9 +50,12 @@ class InvocationGuide:
             strict: whether "<" begins nothing but an invocation, as for a model that knows no other use of it; else
                 free text may hold any tags of its own.
             modules: those that may be invoked.
+            required: whether one of them is invoked in any case, after `MOST_WORDS` tokens of free text at most,
+                which then holds no other tags.
         """
         self._heads = tuple(f"{OPENING}{module.value}</Module><Instruction>" for module in modules)
-        self._signal, self._strict = list(signal_ids), strict
+        self._signal, self._strict = list(signal_ids), strict or required
+        self._required = required
         assert isinstance(tokenizer.eos_token_id, int)
         self._eos = tokenizer.eos_token_id
         self._texts = list(_texts(tokenizer))
@@ -61,8 +68,11 @@ class InvocationGuide:
         """Return the state after a token; one that no choice allowed leaves it as it is."""
         if token_id in self._signal:
             return state + _SIGNAL
-        reduced = self._reduced(state + self._texts[token_id])
-        return state if reduced is None else reduced
+        words = not state.strip(_WORD)
+        reduced = self._reduced(("" if words else state) + self._texts[token_id])
+        if reduced is None:
+            return state
+        return reduced or (state[:MOST_WORDS] + _WORD if words and self._required else "")
 
     def choices(self, state: str) -> Choices:
         """Return which tokens may come next."""
@@ -73,9 +83,12 @@ class InvocationGuide:
     def _choices(self, state: str) -> Choices:
         if signals := state.count(_SIGNAL):
             return Choices(only=_ids([self._signal[signals] if signals < len(self._signal) else self._eos]))
-        if state.endswith((_SOME, _REGION, *self._heads)) or not state:
-            rest = [] if not state else [self._eos]
-            return Choices(never=_ids([*self._unfitting(state), *self._signal, *rest]))
+        words = not state.strip(_WORD)
+        if words and len(state) >= MOST_WORDS:
+            return Choices(only=_ids([i for i in self._tagged if self._reduced(self._texts[i])]))
+        if state.endswith((_SOME, _REGION, *self._heads)) or words:
+            rest = [] if words and not self._required else [self._eos]
+            return Choices(never=_ids([*self._unfitting("" if words else state), *self._signal, *rest]))
         if not self._strict and not state.startswith(OPENING):
             return Choices(never=_ids(self._signal))  # perhaps a tag of another kind
         fitting = [i for i in self._candidates(state) if self._reduced(state + self._texts[i]) is not None]

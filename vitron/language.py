@@ -70,20 +70,21 @@ class Language:
     video: VideoProjector | None = None
 
     @cached_property
-    def _guides(self) -> dict[tuple[Module, ...], InvocationGuide]:
+    def _guides(self) -> dict[tuple[tuple[Module, ...], bool], InvocationGuide]:
         return {}
 
-    def guide(self, messages: Sequence[Message]) -> InvocationGuide:
-        """Return what keeps the invocations of a conversation whole, and to what is there.
+    def guide(self, messages: Sequence[Message], required: Module | None = None) -> InvocationGuide:
+        """Return what keeps the invocations of a conversation whole, and to what is there, or to the required module.
 
         A model without a stock LLM's words knows "<" from invocations alone.
         """
-        modules, strict = possible_modules(messages), self.config.language.pretrained is None
-        if modules not in self._guides:
-            self._guides[modules] = InvocationGuide(
-                self.tokenizer, self.model.signal_ids, strict=strict, modules=modules
+        modules = possible_modules(messages) if required is None else (required,)
+        key, strict = (modules, required is not None), self.config.language.pretrained is None
+        if key not in self._guides:
+            self._guides[key] = InvocationGuide(
+                self.tokenizer, self.model.signal_ids, strict=strict, modules=modules, required=required is not None
             )
-        return self._guides[modules]
+        return self._guides[key]
 
     @torch.inference_mode()
     def start(
@@ -95,6 +96,7 @@ class Language:
         request_id: str | None = None,
         *,
         clip_features: Sequence[ClipFeatures] = (),
+        required: Module | None = None,
     ) -> GenerationRequest:
         """Write the prompt and splice the features in; the request is not submitted yet.
 
@@ -102,6 +104,7 @@ class Language:
             image_features: `[N, D]` for every picture of the conversation, in reading order.
             region_tokens: `[2, width]` for every region, in reading order.
             clip_features: of every clip, in reading order: of the frames that `vitron.prompt.seen_frames` names.
+            required: what the reply invokes in any case; None: the model decides.
 
         Raises:
             ValueError: the conversation is malformed, features do not fit its placeholders, or it has a clip and these
@@ -119,7 +122,7 @@ class Language:
             params=params,
             capture_token_ids=frozenset(self.model.signal_ids),
             prefix_key=self._key(ids, image_features, region_tokens, clip_features),
-            guide=self.guide(messages),
+            guide=self.guide(messages, required),
         )
 
     def check_clips(self, messages: Sequence[Message]) -> None:

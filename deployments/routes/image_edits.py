@@ -28,7 +28,7 @@ from deployments.service import Service
 from vitron.media import ImageLimits, MediaError, transparent_area
 from vitron.regions import mask_to_png
 from vitron.specialists.base import Option, SpecialistRequest
-from vitron.types import Image
+from vitron.types import Image, Module
 
 SPECIALIST = "gligen_edit"
 _PARSED = ("regions", "n", "seed", "assistant", "options", "stream", "partial_images")
@@ -119,7 +119,9 @@ async def _by_assistant(asked: _Edit, service: Service, owner: str, request_id: 
             },
         }
     )
-    conversation = await read_conversation(chat, service.args, service.media, owner, request_id)
+    conversation = await read_conversation(
+        chat, service.args, service.media, owner, request_id, required=Module.IMAGE_EDITING
+    )
     said = ""
     async with aclosing(service.graph.chat(conversation.call, conversation.images, conversation.clips)) as events:
         async for event in events:

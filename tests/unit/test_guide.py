@@ -8,7 +8,7 @@ import pytest
 from train.data.collate import Collator
 from train.data.shapes import tasks
 from train.recipes.language_recipe import CLIP_INVOKING, INVOKING
-from vitron.guide import InvocationGuide, possible_modules
+from vitron.guide import MOST_WORDS, InvocationGuide, possible_modules
 from vitron.invocation import InvocationError, parse_reply
 from vitron.presets import preset
 from vitron.prompt import IGNORE, user_message
@@ -18,7 +18,7 @@ from vitron.weights import ASSETS, Weights
 
 TOKENIZER = Weights(ASSETS / "tiny").tokenizer()
 SIGNAL = signal_ids(TOKENIZER, preset("tiny").signal.num_tokens)
-FREE = (*INVOKING, *CLIP_INVOKING, "follow_up", "session", "vqa", "caption", "video_grounding", "chat")
+FREE = (*INVOKING, *CLIP_INVOKING, "follow_up", "session", "unfamiliar", "vqa", "caption", "video_grounding", "chat")
 
 
 @pytest.fixture(scope="module")
@@ -49,20 +49,26 @@ def test_every_right_reply_may_be_written(task: str, strict: bool) -> None:
             state = guide.after(state, token)
 
 
+def drawn_by_lot(guide: InvocationGuide, rng: np.random.Generator, ends: bool) -> list[int]:
+    """Draw a reply from what is allowed; `ends`: also where no invocation has begun."""
+    close = [i for i in range(len(TOKENIZER)) if "</" in TOKENIZER.decode([i]) or TOKENIZER.decode([i]) == " <"]
+    state, ids = guide.begin, list[int]()
+    while not ids or ids[-1] != TOKENIZER.eos_token_id:
+        mask = allowed(guide, state)
+        mask[TOKENIZER.eos_token_id] &= bool(state) or ends
+        likely = mask.astype(float)
+        likely[close] *= 200.0  # or fields would be endless
+        likely[SIGNAL] *= 1e6
+        ids.append(int(rng.choice(len(mask), p=likely / likely.sum())))
+        state = guide.after(state, ids[-1])
+    return ids
+
+
 def test_what_is_drawn_by_lot_becomes_an_invocation_once_it_is_begun(guide: InvocationGuide) -> None:
     rng = np.random.default_rng(0)
-    close = [i for i in range(len(TOKENIZER)) if "</" in TOKENIZER.decode([i]) or TOKENIZER.decode([i]) == " <"]
     modules = set()
     for _ in range(60):
-        state, ids = guide.begin, list[int]()
-        while not ids or ids[-1] != TOKENIZER.eos_token_id:
-            mask = allowed(guide, state)
-            mask[TOKENIZER.eos_token_id] &= bool(state)  # the invocation is to begin
-            likely = mask.astype(float)
-            likely[close] *= 200.0  # or fields would be endless
-            likely[SIGNAL] *= 1e6
-            ids.append(int(rng.choice(len(mask), p=likely / likely.sum())))
-            state = guide.after(state, ids[-1])
+        ids = drawn_by_lot(guide, rng, ends=False)
         assert [i for i in ids if i in SIGNAL] == SIGNAL
         text = TOKENIZER.decode(ids[:-1], skip_special_tokens=False, spaces_between_special_tokens=False)
         try:
@@ -73,6 +79,31 @@ def test_what_is_drawn_by_lot_becomes_an_invocation_once_it_is_begun(guide: Invo
         assert invocation is not None and invocation.instruction
         modules.add(invocation.module)
     assert len(modules) >= 3
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_required_invocation_comes_in_any_case(strict: bool) -> None:
+    wanted = Module.VIDEO_EDITING
+    guide = InvocationGuide(TOKENIZER, SIGNAL, strict=strict, modules=(wanted,), required=True)
+    rng = np.random.default_rng(1)
+    head = f"<Module>{wanted.value}</Module><Instruction>"
+    for _ in range(12):
+        ids = drawn_by_lot(guide, rng, ends=True)
+        assert [i for i in ids if i in SIGNAL] == SIGNAL
+        text = TOKENIZER.decode(ids, skip_special_tokens=False, spaces_between_special_tokens=False)
+        assert text.count(head) == 1
+    state, word = guide.begin, TOKENIZER(" red", add_special_tokens=False)["input_ids"][0]
+    for _ in range(MOST_WORDS):
+        assert allowed(guide, state)[word] and not allowed(guide, state)[TOKENIZER.eos_token_id]
+        state = guide.after(state, word)
+    first = np.flatnonzero(allowed(guide, state))
+    assert len(first) and all("<" in TOKENIZER.decode([i]) for i in first)
+    for index in range(6):  # and a right reply may be written as ever
+        labels = Collator(preset("tiny"), TOKENIZER)([tasks.build("video_edit", "train", index, 3)]).labels[0]
+        state = guide.begin
+        for token in labels[labels != IGNORE].tolist():
+            assert allowed(guide, state)[token], (state, TOKENIZER.decode([token]))
+            state = guide.after(state, token)
 
 
 def test_free_text_holds_no_other_tags_where_nothing_else_has_any(guide: InvocationGuide) -> None:
