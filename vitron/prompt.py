@@ -27,7 +27,6 @@ SYSTEM = (
     "detailed, and polite answers to the user's questions."
 )
 IGNORE = -100
-_IMAGE_LINES = re.compile(f"(?:{re.escape(IMAGE)}\n)*")
 _PLACEHOLDER = re.compile(f"({'|'.join(re.escape(token) for token in PLACEHOLDERS)})")
 _SPECIAL = re.compile(r"<(?=/?s>|unk>|image>|video>|region>|signal_\d+>)")
 
@@ -206,10 +205,8 @@ def assistant_message(reply: Reply) -> Message:
 
 
 def _led_by(images: tuple[Image, ...], clips: tuple[Clip, ...], message: Message) -> Message:
-    """Put media in front of a user's own: pictures before clips, as in `user_message`."""
-    lines = _IMAGE_LINES.match(message.text)
-    own = lines.group() if lines else ""
-    text = f"{IMAGE}\n" * len(images) + own + f"{VIDEO}\n" * len(clips) + message.text[len(own) :]
+    """Put media in front of a user's own, which stay next to the words about them."""
+    text = f"{IMAGE}\n" * len(images) + f"{VIDEO}\n" * len(clips) + message.text
     return replace(message, text=text, images=images + message.images, clips=clips + message.clips)
 
 

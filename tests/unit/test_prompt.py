@@ -119,7 +119,7 @@ def test_what_the_assistant_made_stands_in_front_of_the_users_next_words() -> No
     assert [turn.text for turn in carried] == [
         "draw and film",
         "Here.",
-        "<image>\n<image>\n<video>\n<video>\ncompare <region>",
+        "<image>\n<video>\n<image>\n<video>\ncompare <region>",
         "They differ.",
         "thanks",
     ]

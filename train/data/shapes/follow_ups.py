@@ -84,9 +84,8 @@ def _own_clip(split: str, index: int, seed: int, rng: Rng) -> Sample:
 
 
 def _beside_clip(sample: Sample, clip: Clip) -> Sample:
-    """The request about a picture, beside a clip that was made before: pictures come first."""
-    head, _, words = sample.turns[0].text.rpartition("\n")
-    user = dataclasses.replace(sample.turns[0], text=f"{head}\n<video>\n{words}")
+    """The request about a picture, beside a clip that was made before, which stands in front."""
+    user = dataclasses.replace(sample.turns[0], text=f"<video>\n{sample.turns[0].text}")
     return dataclasses.replace(sample, clips=(clip,), turns=(user, *sample.turns[1:]))
 
 
