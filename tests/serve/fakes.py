@@ -166,6 +166,7 @@ class FakeLanguage:
         request_id: str,
         *,
         clip_features: Sequence[ClipFeatures] = (),
+        required: Module | None = None,
     ) -> GenerationRequest:
         for message in messages:
             check_placeholders(message)

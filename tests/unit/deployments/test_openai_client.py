@@ -81,7 +81,7 @@ def test_a_client_that_leaves_a_stream_frees_its_slot(served: tuple[str, Any]) -
     body = chat_body("long", max_tokens=1000, stream=True)
     with httpx.stream("POST", f"{address}/v1/chat/completions", json=body) as answer:
         next(answer.iter_lines())
-        assert engine.live
+        wait_until(lambda: bool(engine.live))
     wait_until(lambda: not engine.live)
 
 

@@ -13,7 +13,8 @@ from deployments.args import AppArgs
 from deployments.jobs.artifacts import Artifacts
 from deployments.jobs.model import Job, JobKind, JobState
 from deployments.jobs.work import JobError, Worker
-from deployments.messages import ChatEvent, Done
+from deployments.messages import ChatCall, ChatEvent, Done
+from vitron.types import Module
 
 
 class Graph:
@@ -21,16 +22,18 @@ class Graph:
 
     def __init__(self, done: Done) -> None:
         self._done = done
+        self.required: Module | None = None
 
-    async def chat(self, *_: Any) -> AsyncGenerator[ChatEvent]:
+    async def chat(self, call: ChatCall, *_: Any) -> AsyncGenerator[ChatEvent]:
+        self.required = call.required
         yield self._done
 
 
-def job(chat: Any) -> Job:
+def job(chat: Any, kind: JobKind = JobKind.GENERATION) -> Job:
     return Job(
         id="video_1",
         owner="ann",
-        kind=JobKind.GENERATION,
+        kind=kind,
         state=JobState.IN_PROGRESS,
         progress=0,
         token=1,
@@ -53,6 +56,17 @@ def attempt(folder: Path, done: Done, chat: Any = None) -> None:
 
 def ended(**fields: Any) -> Done:
     return Done(finish_reason="stop", prompt_tokens=1, completion_tokens=1, **fields)
+
+
+@pytest.mark.parametrize("kind", list(JobKind))
+def test_a_job_is_done_by_what_its_route_stands_for(tmp_path: Path, kind: JobKind) -> None:
+    graph = Graph(ended())
+    asked = {"model": AppArgs().model_id, "messages": [{"role": "user", "content": "hello"}]}
+    with pytest.raises(JobError):
+        worker = Worker(AppArgs(), graph, Artifacts(str(tmp_path)))  # type: ignore[arg-type]
+        asyncio.run(worker.make(job(asked, kind), lambda percent: None))
+    word = {JobKind.EDIT: "Editing", JobKind.SEGMENTATION: "Segmentation"}.get(kind, "Generation")
+    assert graph.required is not None and graph.required.value == f"Video {word}"
 
 
 def test_a_specialist_that_died_is_a_lost_attempt_and_one_that_refused_is_the_end(tmp_path: Path) -> None:
