@@ -19,8 +19,9 @@ from vitron.types import Message, Module
 
 OPENING = "<Module>"
 _INSTRUCTED, _REGION, _LOCATED = "</Instruction>", "<Region>", "</Region>"
-_SOME, _SIGNAL = "~", "#"
-"""What stands in a state for the words within a field, and for each signal token."""
+_SOME, _SIGNAL, _NEXT = "~", "#", ";"
+"""What stands in a state for the words within a field, for each signal token, and between regions."""
+_LONG_REGION = f" {_NEXT} small yellow triangle: (0.00, 0.00, 0.00, 0.00 | 10, 15)"
 _WORD, MOST_WORDS = ".", 32
 """What stands for each token of free text where an invocation is required, and how many of them there may be."""
 
@@ -41,6 +42,7 @@ class InvocationGuide:
         strict: bool,
         modules: Sequence[Module] = tuple(Module),
         required: bool = False,
+        max_tokens: int = 256,
     ) -> None:
         """Read the vocabulary.
 
@@ -52,10 +54,13 @@ class InvocationGuide:
             modules: those that may be invoked.
             required: whether one of them is invoked in any case, after `MOST_WORDS` tokens of free text at most,
                 which then holds no other tags.
+            max_tokens: of a reply. There are no more regions than it has room for: one that is cut off is none.
         """
         self._heads = tuple(f"{OPENING}{module.value}</Module><Instruction>" for module in modules)
         self._signal, self._strict = list(signal_ids), strict or required
         self._required = required
+        region = len(tokenizer(_LONG_REGION, add_special_tokens=False)["input_ids"])
+        self._most_regions = max((max_tokens - MOST_WORDS - 2 * region - len(signal_ids)) // region, 1)
         assert isinstance(tokenizer.eos_token_id, int)
         self._eos = tokenizer.eos_token_id
         self._texts = list(_texts(tokenizer))
@@ -86,7 +91,7 @@ class InvocationGuide:
         words = not state.strip(_WORD)
         if words and len(state) >= MOST_WORDS:
             return Choices(only=_ids([i for i in self._tagged if self._reduced(self._texts[i])]))
-        if state.endswith((_SOME, _REGION, *self._heads)) or words:
+        if state.rstrip(_NEXT).endswith((_SOME, _REGION, *self._heads)) or words:
             rest = [] if words and not self._required else [self._eos]
             return Choices(never=_ids([*self._unfitting("" if words else state), *self._signal, *rest]))
         if not self._strict and not state.startswith(OPENING):
@@ -101,8 +106,8 @@ class InvocationGuide:
 
     @cached_property
     def _tagged(self) -> list[int]:
-        """Tokens that may open or close a tag: in free text all others are."""
-        return [i for i, text in enumerate(self._texts) if "<" in text]
+        """Tokens that may open or close a tag, or part regions: in free text all others are."""
+        return [i for i, text in enumerate(self._texts) if "<" in text or _NEXT in text]
 
     @cached_property
     def _by_first(self) -> dict[str, list[int]]:
@@ -131,7 +136,7 @@ class InvocationGuide:
             if head.startswith(text):
                 return text
             if text.startswith(head):
-                return _instruction(head, text.removeprefix(head))
+                return _instruction(head, text.removeprefix(head), self._most_regions)
         return None
 
 
@@ -151,7 +156,7 @@ def possible_modules(messages: Sequence[Message]) -> tuple[Module, ...]:
     return tuple(module for module in Module if module not in about)
 
 
-def _instruction(head: str, text: str) -> str | None:
+def _instruction(head: str, text: str, most_regions: int) -> str | None:
     field = _field(head, text, _INSTRUCTED)
     if field is None or field[1] is None:
         return field and field[0]
@@ -160,7 +165,10 @@ def _instruction(head: str, text: str) -> str | None:
         return done + rest
     if not rest.startswith(_REGION):
         return None
-    located = _field(done + _REGION, rest.removeprefix(_REGION), _LOCATED)
+    regions = rest.removeprefix(_REGION)
+    if regions.count(_NEXT) >= most_regions:
+        return None
+    located = _field(done + _REGION, regions, _LOCATED)
     return None if located is None or located[1] else located[0]
 
 
@@ -171,7 +179,7 @@ def _field(before: str, text: str, close: str) -> tuple[str, str | None] | None:
         The state, and what stands behind the tag (None: it is not closed yet); None if neither can be.
     """
     words, tag, rest = text.partition("<")
-    some = _SOME if words.strip() else ""
+    some = _SOME + _NEXT * words.count(_NEXT) if words.strip() else ""
     if not tag:
         return before + some, None
     tag += rest

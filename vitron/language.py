@@ -49,6 +49,9 @@ class Answer(NamedTuple):
     raw: str
 
 
+_ROOM = 64
+
+
 @dataclass(frozen=True, kw_only=True)
 class Language:
     """A language model ready to answer.
@@ -70,19 +73,25 @@ class Language:
     video: VideoProjector | None = None
 
     @cached_property
-    def _guides(self) -> dict[tuple[tuple[Module, ...], bool], InvocationGuide]:
+    def _guides(self) -> dict[tuple[tuple[Module, ...], bool, int], InvocationGuide]:
         return {}
 
-    def guide(self, messages: Sequence[Message], required: Module | None = None) -> InvocationGuide:
+    def guide(self, messages: Sequence[Message], max_tokens: int, required: Module | None = None) -> InvocationGuide:
         """Return what keeps the invocations of a conversation whole, and to what is there, or to the required module.
 
         A model without a stock LLM's words knows "<" from invocations alone.
         """
         modules = possible_modules(messages) if required is None else (required,)
-        key, strict = (modules, required is not None), self.config.language.pretrained is None
+        room = max_tokens - max_tokens % _ROOM  # in steps, so that clients' numbers make few guides
+        key = modules, required is not None, room
         if key not in self._guides:
             self._guides[key] = InvocationGuide(
-                self.tokenizer, self.model.signal_ids, strict=strict, modules=modules, required=required is not None
+                self.tokenizer,
+                self.model.signal_ids,
+                strict=self.config.language.pretrained is None,
+                modules=modules,
+                required=required is not None,
+                max_tokens=room,
             )
         return self._guides[key]
 
@@ -122,7 +131,7 @@ class Language:
             params=params,
             capture_token_ids=frozenset(self.model.signal_ids),
             prefix_key=self._key(ids, image_features, region_tokens, clip_features),
-            guide=self.guide(messages, required),
+            guide=self.guide(messages, params.max_tokens, required),
         )
 
     def check_clips(self, messages: Sequence[Message]) -> None:

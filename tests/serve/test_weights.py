@@ -248,3 +248,10 @@ def test_photos_of_any_kind_never_fail(client: openai.OpenAI, name: str) -> None
         assert message.content is not None
         for item in extension(message).get("masks") or []:  # type: ignore[attr-defined]
             assert rle_to_mask(item["mask"]).shape == photo.shape[:2]
+
+
+def photo_clip(name: str) -> np.ndarray:
+    """Return 16 frames [16, 108, 192, 3] of a camera that moves over a photograph."""
+    photo = getattr(skimage.data, name)()[..., :3]
+    rows, columns = (np.linspace(0, photo.shape[axis] - size, 16).astype(int) for axis, size in enumerate((108, 192)))
+    return np.stack([photo[y : y + 108, x : x + 192] for y, x in zip(rows, columns, strict=True)])

@@ -127,6 +127,30 @@ def test_a_few_states_say_all(guide: InvocationGuide) -> None:
     assert state == "<Module>Image Editing</Module><Instruction>~</Instruction><Region>~" and len(states) < 30
 
 
+def test_there_are_no_more_regions_than_a_reply_has_room_for() -> None:
+    head = "<Module>Video Editing</Module><Instruction>edit: make the background blue</Instruction><Region>"
+    region = " small orange star: (0.50, 0.27, 0.69, 0.44 | 0, 15)"
+    for max_tokens in (128, 256):
+        guide = InvocationGuide(TOKENIZER, SIGNAL, strict=True, max_tokens=max_tokens)
+        state, ids = guide.begin, TOKENIZER(head, add_special_tokens=False)["input_ids"]
+        for token in ids:
+            state = guide.after(state, token)
+        parting = [i for i in range(len(TOKENIZER)) if ";" in TOKENIZER.decode([i])]
+        closing = TOKENIZER("</Region>", add_special_tokens=False)["input_ids"][0]
+        while True:
+            for token in TOKENIZER(region, add_special_tokens=False)["input_ids"]:
+                state = guide.after(state, token)
+                ids.append(token)
+            mask = allowed(guide, state)
+            assert mask[closing]
+            if not mask[parting].any():
+                break
+            ids.append(parting[int(mask[parting].argmax())])
+            state = guide.after(state, ids[-1])
+        whole = [*ids, *TOKENIZER("</Region>", add_special_tokens=False)["input_ids"], *SIGNAL]
+        assert max_tokens / 3 < len(whole) < max_tokens
+
+
 def test_signal_tokens_come_in_order_and_then_the_end(guide: InvocationGuide) -> None:
     state = "<Module>Image Editing</Module><Instruction>~</Instruction>"
     for wanted in (*SIGNAL, TOKENIZER.eos_token_id):

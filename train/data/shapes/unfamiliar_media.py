@@ -15,7 +15,7 @@ from train.data.shapes.scene import HEIGHT, WIDTH
 
 Rng = np.random.Generator
 Floats = npt.NDArray[np.float32]
-_GRAINS = (2, 3, 5, 9, 17, 33)
+_GRAINS = (2, 3, 5, 9, 17, 33, 49)
 """Cells along each side of the noise that is summed up, from coarse to fine."""
 _EDGE = 2.0
 """Width of the spot's soft edge, in pixels."""
@@ -31,17 +31,19 @@ class Scenery(NamedTuple):
 
 
 def scenery(rng: Rng, frames: int) -> Scenery:
-    """Draw a view that a camera pans over, with a spot that moves on its own."""
-    margin = 12
-    ground = _ground(rng, HEIGHT + 2 * margin, WIDTH + 2 * margin)
+    """Draw a view that a camera pans over, slowly or fast, steadily or not, with a spot that moves on its own."""
+    margin = int(rng.choice([4, 12, 48]))
+    shots = [_ground(rng, HEIGHT + 2 * margin, WIDTH + 2 * margin) for _ in range(_shots(rng, frames))]
     pan = _way(rng, frames, margin, margin, margin)
+    if rng.random() < 0.3:
+        pan = (pan + rng.normal(0, rng.uniform(1, 6), pan.shape)).clip(0, 2 * margin)
     spot = _surface(rng, HEIGHT, WIDTH) + rng.uniform(-60, 60, 3)
     radius = float(rng.uniform(6, 16))
     way = _way(rng, frames, WIDTH / 2, HEIGHT / 2, WIDTH / 2 - radius)
     outline = _outline(rng)
     shown, masks = [], []
-    for (dx, dy), (x, y) in zip(pan, way, strict=True):
-        left, top = round(dx), round(dy)
+    for number, ((dx, dy), (x, y)) in enumerate(zip(pan, way, strict=True)):
+        left, top, ground = round(dx), round(dy), shots[number * len(shots) // frames]
         under = ground[top : top + HEIGHT, left : left + WIDTH]
         cover = _cover(x, y, radius, outline)
         shown.append(under + cover[..., None] * (spot - under))
@@ -50,11 +52,16 @@ def scenery(rng: Rng, frames: int) -> Scenery:
     return Scenery(noisy.clip(0, 255).astype(np.uint8), np.stack(masks))
 
 
+def _shots(rng: Rng, frames: int) -> int:
+    """Return how many shots footage is cut from: mostly one."""
+    return 1 if rng.random() < 0.8 else int(rng.integers(2, max(frames // 3, 2) + 1))
+
+
 def _ground(rng: Rng, height: int, width: int) -> Floats:
     """Return colours [H, W, 3] of surfaces that border on each other."""
     ground = _surface(rng, height, width)
-    for _ in range(int(rng.integers(5))):
-        field = _noise(rng, height, width, float(rng.uniform(0.3, 1.5)))
+    for _ in range(int(rng.choice([0, 1, 2, 4, 8, 14]))):
+        field = _noise(rng, height, width, float(rng.uniform(0.0, 1.5)))
         patch = field > np.quantile(field, rng.uniform(0.3, 0.95))
         ground = np.where(patch[..., None], _surface(rng, height, width), ground)
     return ground
@@ -62,7 +69,7 @@ def _ground(rng: Rng, height: int, width: int) -> Floats:
 
 def _surface(rng: Rng, height: int, width: int) -> Floats:
     """Return colours [H, W, 3] that change as light on rough things does: most at the coarsest scale."""
-    roughness = float(rng.uniform(0.4, 1.2))
+    roughness = float(rng.uniform(0.1, 1.2))
     light = _noise(rng, height, width, roughness)[..., None] * rng.uniform(10, 70)
     hue = np.stack([_noise(rng, height, width, 1.2) for _ in range(3)], axis=-1) * rng.uniform(0, 35)
     return np.asarray(rng.uniform(40, 215, 3) + light + hue, np.float32)
