@@ -40,10 +40,13 @@ def vitron() -> Vitron:
 
 
 @pytest.fixture(scope="module", params=["split", "colocated"])
-def client(request: pytest.FixtureRequest, cluster: int) -> Iterator[openai.OpenAI]:
+def client(
+    request: pytest.FixtureRequest, cluster: int, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[openai.OpenAI]:
     config = read_config(CONFIG)
     application = config.applications[0]
-    application.args = {**application.args, "placement": request.param}
+    storage = {**application.args["storage"], "folder": str(tmp_path_factory.mktemp("storage"))}
+    application.args = {**application.args, "placement": request.param, "storage": storage}
     if request.param == "colocated":
         application.deployments = [d for d in application.deployments if d.name == "Gateway"]
     serve_client = _get_global_client()
@@ -255,3 +258,20 @@ def photo_clip(name: str) -> np.ndarray:
     photo = getattr(skimage.data, name)()[..., :3]
     rows, columns = (np.linspace(0, photo.shape[axis] - size, 16).astype(int) for axis, size in enumerate((108, 192)))
     return np.stack([photo[y : y + 108, x : x + 192] for y, x in zip(rows, columns, strict=True)])
+
+
+def test_real_footage_of_any_kind_never_fails(client: openai.OpenAI) -> None:
+    frames = photo_clip("astronaut")
+    data = encode_mp4(frames)
+    url = "data:video/mp4;base64," + base64.b64encode(data).decode()
+    said = ask_about(client, user_message([decode_clip(data), "what is in the video?"]), url)
+    assert said.content
+    for prompt in ("make the background blue", "remove the person from the video"):
+        job = client.videos.edit(prompt=prompt, video=("real.mp4", data, "video/mp4"), extra_body={"seed": "3"})
+        done = client.videos.poll(job.id, poll_interval_ms=200)
+        assert (done.status, done.progress) == ("completed", 100), done.error
+        edited = decode_clip(client.videos.download_content(job.id).read()).frames
+        assert edited.shape == frames.shape
+        assert np.abs(edited.astype(int) - decode_clip(data).frames).mean() > 0.1
+    job = client.post("/videos/segmentations", cast_to=openai.types.Video, body={"prompt": "the person", "video": url})
+    assert client.videos.poll(job.id, poll_interval_ms=200).status == "completed"
