@@ -22,6 +22,7 @@ _INSTRUCTED, _REGION, _LOCATED = "</Instruction>", "<Region>", "</Region>"
 _SOME, _SIGNAL, _NEXT = "~", "#", ";"
 """What stands in a state for the words within a field, for each signal token, and between regions."""
 _LONG_REGION = f" {_NEXT} small yellow triangle: (0.00, 0.00, 0.00, 0.00 | 10, 15)"
+"""As long as regions are."""
 _WORD, MOST_WORDS = ".", 32
 """What stands for each token of free text where an invocation is required, and how many of them there may be."""
 

@@ -15,20 +15,19 @@ from deployments.args import AppArgs
 from deployments.body import to_model
 from deployments.conversation import check_limits
 from deployments.errors import ApiError, shown
-from deployments.jobs.model import Job, JobKind, NewJob, StorageError
+from deployments.jobs.model import MODULES, Job, JobKind, NewJob, StorageError
 from deployments.jobs.storage import Storage
 from deployments.media_files import StoredMedium
 from deployments.schema import ChatRequest
 from deployments.schema_media import Asked
 from deployments.schema_parts import RegionField
 from deployments.service import Service
+from vitron import routing
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 SPECIALISTS: dict[JobKind, str] = {
-    JobKind.GENERATION: "zeroscope",
-    JobKind.ANIMATION: "i2vgen",
-    JobKind.EDIT: "stablevideo",
-    JobKind.SEGMENTATION: "seem_video",
+    kind: routing.ANIMATOR if kind is JobKind.ANIMATION else routing.SPECIALISTS[module]
+    for kind, module in MODULES.items()
 }
 """Who makes what a job of each kind asks for."""
 

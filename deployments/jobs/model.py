@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from vitron.types import Module
+
 
 class JobState(StrEnum):
     """Where a job is; the last three are final."""
@@ -25,6 +27,15 @@ class JobKind(StrEnum):
     ANIMATION = "animation"
     EDIT = "edit"
     SEGMENTATION = "segmentation"
+
+
+MODULES: dict[JobKind, Module] = {
+    JobKind.GENERATION: Module.VIDEO_GENERATION,
+    JobKind.ANIMATION: Module.VIDEO_GENERATION,
+    JobKind.EDIT: Module.VIDEO_EDITING,
+    JobKind.SEGMENTATION: Module.VIDEO_SEGMENTATION,
+}
+"""What a job of each kind is done by, whatever else its prompt may sound like."""
 
 
 class Problem(NamedTuple):

@@ -15,24 +15,17 @@ from deployments.conversation_media import MediaReader
 from deployments.errors import ApiError
 from deployments.graph import Graph
 from deployments.jobs.artifacts import Artifacts
-from deployments.jobs.model import Job, JobKind, Problem, StorageUnavailableError
+from deployments.jobs.model import MODULES, Job, Problem, StorageUnavailableError
 from deployments.jobs.render import Rendered, render
 from deployments.media_files import StoredMedium
 from deployments.media_reader import PictureReader, VideoReader
 from deployments.messages import ChatEvent, Done, Failure, Progress, RunResult, TextDelta
 from deployments.schema import ChatRequest
 from vitron.specialists.base import SpecialistRequest
-from vitron.types import DrawnRegion, Module, SpecialistOutput
+from vitron.types import DrawnRegion, SpecialistOutput
 
 Told = Callable[[int], None]
 """Is told the percent done."""
-MODULES: dict[JobKind, Module] = {
-    JobKind.GENERATION: Module.VIDEO_GENERATION,
-    JobKind.ANIMATION: Module.VIDEO_GENERATION,
-    JobKind.EDIT: Module.VIDEO_EDITING,
-    JobKind.SEGMENTATION: Module.VIDEO_SEGMENTATION,
-}
-"""What a job of each kind is done by, whatever else its prompt may sound like."""
 _SHOWN_CHARS = 300
 
 

@@ -260,7 +260,7 @@ def photo_clip(name: str) -> np.ndarray:
     return np.stack([photo[y : y + 108, x : x + 192] for y, x in zip(rows, columns, strict=True)])
 
 
-def test_real_footage_of_any_kind_never_fails(client: openai.OpenAI) -> None:
+def test_a_camera_over_a_photograph_goes_through_chat_and_jobs(client: openai.OpenAI) -> None:
     frames = photo_clip("astronaut")
     data = encode_mp4(frames)
     url = "data:video/mp4;base64," + base64.b64encode(data).decode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from train.data.layout import messages
 from train.data.sample import Sample
@@ -75,7 +74,5 @@ def test_media_have_many_colours_and_soft_edges() -> None:
     assert np.median(colours) > 2 * len(np.unique(shapes.reshape(-1, 3) // 8, axis=0))
 
 
-@pytest.mark.parametrize("frames", [8, 12, 16])
-def test_clips_have_the_usual_lengths(frames: int) -> None:
-    lengths = {len(clip) for sample in SAMPLES for clip in sample.clips}
-    assert frames in lengths and lengths == {8, 12, 16}
+def test_clips_have_the_usual_lengths() -> None:
+    assert {len(clip) for sample in SAMPLES for clip in sample.clips} == {8, 12, 16}

@@ -153,7 +153,7 @@ def mark_frame(clip_film: Footage, i: int, rng: Rng) -> int:
     return int(frames[0] if rng.random() < 0.4 else rng.choice(frames))
 
 
-_PATTERNS: dict[str, tuple[str, ...]] = {
+EDIT_PATTERNS: dict[str, tuple[str, ...]] = {
     "recolor": clip_words.RECOLOR,
     "remove": clip_words.REMOVE,
     "replace": clip_words.REPLACE,
@@ -169,7 +169,7 @@ def _edit_exchange(clip_film: Footage, rng: Rng, made: ClipEdit, what: str, name
     instruction = INSTRUCTIONS[made.kind].format(what=named, **made.words)
     regions = _edit_regions(clip_film, edited, made)
     return Exchange(
-        user=wording.command(_PATTERNS[made.kind], rng, what=what, **made.words),
+        user=wording.command(EDIT_PATTERNS[made.kind], rng, what=what, **made.words),
         assistant=_reply(wording.pick(clip_words.EDIT_REPLIES, rng), Module.VIDEO_EDITING, instruction, regions),
         invokes=True,
         condition_text=_looks(made),

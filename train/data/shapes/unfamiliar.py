@@ -13,6 +13,7 @@ import numpy as np
 
 from train.data.sample import BoolMask, Sample, Turn
 from train.data.shapes import captions, clip_words, drawing, questions, wording
+from train.data.shapes.clip_invocations import EDIT_PATTERNS
 from train.data.shapes.edit_invocations import BACKGROUND, FULL, INSTRUCTIONS
 from train.data.shapes.render import mask_box
 from train.data.shapes.scene import BACKGROUND_COLORS, COLORS, SHAPES, scene_rng
@@ -104,20 +105,11 @@ def _segmentation(rng: Rng, view: Scenery, in_clip: bool, thing: _Thing, marked:
     return user, wording.pick(words.SEGMENT_REPLIES, rng).format(thing.noun), invocation
 
 
-_CLIP_EDITS: dict[str, tuple[str, ...]] = {
-    "recolor": clip_words.RECOLOR,
-    "remove": clip_words.REMOVE,
-    "replace": clip_words.REPLACE,
-    "background": clip_words.BACKGROUND,
-    "add": clip_words.ADD,
-}
-
-
 def _edit(rng: Rng, view: Scenery, in_clip: bool, thing: _Thing, kind: str) -> tuple[str, str, Invocation]:
     looks = f"{wording.pick(('small', 'large'), rng)} {wording.pick(tuple(COLORS), rng)} {wording.pick(SHAPES, rng)}"
     color = wording.pick(tuple(BACKGROUND_COLORS if kind == "background" else COLORS), rng)
     words = {"color": color, "new": captions.article(looks)}
-    user = wording.command((_CLIP_EDITS if in_clip else wording.IMAGE_EDITS)[kind], rng, what=thing.said, **words)
+    user = wording.command((EDIT_PATTERNS if in_clip else wording.IMAGE_EDITS)[kind], rng, what=thing.said, **words)
     label = {"recolor": f"{color} {thing.plain}", "remove": BACKGROUND, "background": f"{color} {BACKGROUND}"}
     place = _place(view, in_clip, label.get(kind, looks))
     if kind == "background":
