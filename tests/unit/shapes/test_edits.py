@@ -95,6 +95,23 @@ def test_a_session_asks_about_the_users_own_medium_beside_one_that_was_made() ->
     assert {("image_edit", 4), ("image_to_video", 6), ("image_to_video", 4), ("video_edit", 4)} <= asked
 
 
+def test_the_words_of_a_session_decide_between_its_media() -> None:
+    named = {"image_edit": ("picture", "image"), "video_edit": ("video", "clip", "frame")}
+    said = set()
+    for index in range(80):
+        sample = tasks.build("session", "train", index)
+        words = sample.turns[-2].text.rpartition("\n")[2]
+        mentions = {task for task, names in named.items() if any(name in words for name in names)}
+        if sample.target["task"] in named and mentions:
+            assert mentions == {sample.target["task"]}, words
+            invocation = parse_reply(sample.turns[-1].text).invocation
+            assert invocation is not None
+            wanted = Module.IMAGE_EDITING if mentions == {"image_edit"} else Module.VIDEO_EDITING
+            assert invocation.module is wanted
+            said.add((wanted, sample.turns[-2].text.startswith("<video>")))
+    assert len(said) == 4  # each medium, whichever of them was made
+
+
 def test_the_same_index_gives_the_same_follow_up() -> None:
     first, second = (tasks.build("follow_up", "val", 3) for _ in range(2))
     assert first.turns == second.turns and all(

@@ -258,6 +258,14 @@ def test_several_boxes_give_several_ids_but_two_runs_of_one_object_give_one(
     assert len(tracks(seem, passing, regions=runs)) == 1
 
 
+def test_a_box_that_comes_too_early_waits_for_its_object(seem: SeemVideo, crossing: Footage) -> None:
+    frames = crossing.frames.copy()
+    frames[:4] = frames[0, 0, 0]
+    late = Grounding(box=crossing.box(0, 4), label="green circle", span=(0, 11))
+    (track,) = tracks(seem, crossing._replace(frames=frames), regions=(late,))
+    assert not track.masks[:4].any() and min(agreement(track, crossing.masks[0])[4:]) > 0.6
+
+
 def test_what_is_asked_for_by_name_is_found(seem: SeemVideo, passing: Footage) -> None:
     (track,) = tracks(seem, passing, instruction="blue square")
     assert min(agreement(track, passing.masks[1])) > 0.5

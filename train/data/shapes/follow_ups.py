@@ -12,16 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from train.data.sample import Clip, Sample, Turn
+from train.data.sample import Sample, Turn
 from train.data.shapes import captions, clip_dialogues, clip_words, dialogues, wording
 from train.data.shapes.scene import scene_rng
 
 Rng = np.random.Generator
 _STREAM = 150
 _PICTURE_TASKS = ("image_edit",) * 4 + ("image_to_video",) * 3 + ("segment_text", "segment_mark", "vqa", "caption")
-_OWN_PICTURE_TASKS = ("image_edit",) * 6 + ("image_to_video",) * 3 + ("segment_text", "segment_mark", "vqa", "caption")
 _CLIP_TASKS = ("video_edit",) * 3 + ("track_text", "track_mark", "video_qa", "video_caption")
-_OWN_CLIP_TASKS = ("video_edit", "track_text", "video_qa", "video_caption")
 _IT = ("it", "it", "this", "that one", "the object")
 
 
@@ -30,11 +28,14 @@ def follow_up(split: str, index: int, seed: int = 0) -> Sample:
     rng = scene_rng(split, index, seed, _STREAM)
     task = _PICTURE_TASKS[int(rng.integers(len(_PICTURE_TASKS)))]
     sample = _build(task, split, index, seed + 1)
-    earlier = _drawn(_objects(sample), rng)
+    earlier = drawn(objects_of(sample), rng)
     if rng.random() < 0.3:
         edited = dialogues.build("image_edit", split, index, seed + 2)
-        earlier, sample = [*edited.turns[:1], _history(wording.pick(wording.EDIT_REPLIES, rng))], _after(edited, sample)
-    return _joined("follow_up", split, index, seed, earlier, _spoken(sample, rng))
+        earlier, sample = (
+            [*edited.turns[:1], history(wording.pick(wording.EDIT_REPLIES, rng))],
+            after_edit(edited, sample),
+        )
+    return joined("follow_up", split, index, seed, earlier, spoken(sample, rng))
 
 
 def video_follow_up(split: str, index: int, seed: int = 0) -> Sample:
@@ -42,57 +43,13 @@ def video_follow_up(split: str, index: int, seed: int = 0) -> Sample:
     rng = scene_rng(split, index, seed, _STREAM + 1)
     task = _CLIP_TASKS[int(rng.integers(len(_CLIP_TASKS)))]
     sample = clip_dialogues.build(task, split, index, seed + 1)
-    user = wording.polish(wording.pick(clip_words.GENERATE, rng).format(_listed(_objects(sample))), rng)
-    earlier = [Turn(role="user", text=user), _history(wording.pick(clip_words.GENERATE_REPLIES, rng))]
-    return _joined("video_follow_up", split, index, seed, earlier, _spoken(sample, rng))
-
-
-def session(split: str, index: int, seed: int = 0) -> Sample:
-    """A request about the user's own medium after one of the other kind was made (Fig. 11); always the same one.
-
-    Mostly a clip was made and the user brings a picture, whose edit may then be set in motion.
-    """
-    rng = scene_rng(split, index, seed, _STREAM + 2)
-    if rng.random() < 0.25:
-        return _own_clip(split, index, seed, rng)
-    filmed = clip_dialogues.build("video_generate", split, index, seed + 3)
-    earlier = [*filmed.turns[:1], _history(wording.pick(clip_words.GENERATE_REPLIES, rng))]
-    task = _OWN_PICTURE_TASKS[int(rng.integers(len(_OWN_PICTURE_TASKS)))]
-    sample = _build(task, split, index, seed + 1)
-    clip = filmed.target["clip"]
-    if task == "image_to_video" and rng.random() < 0.7:
-        edited = dialogues.build("image_edit", split, index, seed + 2)
-        asked = _beside_clip(edited, clip).turns[:1]
-        earlier = [*earlier, *asked, _history(wording.pick(wording.EDIT_REPLIES, rng))]
-        sample = dataclasses.replace(_after(edited, _spoken(sample, rng)), clips=(clip,))
-    else:
-        sample = _beside_clip(sample, clip)
-    return _joined("session", split, index, seed, earlier, sample)
-
-
-def _own_clip(split: str, index: int, seed: int, rng: Rng) -> Sample:
-    """A picture that was drawn, and then a request about a clip that the user brings, without a mark."""
-    task = _OWN_CLIP_TASKS[int(rng.integers(len(_OWN_CLIP_TASKS)))]
-    number = index
-    while (sample := clip_dialogues.build(task, split, number, seed + 1)).marks:
-        number += 1
-    drawn = dialogues.build("generate", split, index, seed + 3)
-    earlier = [*drawn.turns[:1], _history(wording.pick(wording.GENERATE_REPLIES, rng))]
-    user = dataclasses.replace(sample.turns[0], text=f"<image>\n{sample.turns[0].text}")
-    sample = dataclasses.replace(sample, images=(drawn.target["image"],), turns=(user, *sample.turns[1:]))
-    return _joined("session", split, index, seed, earlier, sample)
-
-
-def _beside_clip(sample: Sample, clip: Clip) -> Sample:
-    """The request about a picture, beside a clip that was made before, which stands in front."""
-    user = dataclasses.replace(sample.turns[0], text=f"<video>\n{sample.turns[0].text}")
-    return dataclasses.replace(sample, clips=(clip,), turns=(user, *sample.turns[1:]))
+    earlier = filmed(objects_of(sample), rng)
+    return joined("video_follow_up", split, index, seed, earlier, spoken(sample, rng))
 
 
 BUILDERS: dict[str, Callable[[str, int, int], Sample]] = {
     "follow_up": follow_up,
     "video_follow_up": video_follow_up,
-    "session": session,
 }
 
 
@@ -101,22 +58,30 @@ def _build(task: str, split: str, index: int, seed: int) -> Sample:
     return module.build(task, split, index, seed)
 
 
-def _history(text: str) -> Turn:
+def filmed(objects: Sequence[Mapping[str, str]], rng: Rng) -> list[Turn]:
+    """The turns in which a clip of some objects was asked for and made."""
+    user = wording.polish(wording.pick(clip_words.GENERATE, rng).format(_listed(objects)), rng)
+    return [Turn(role="user", text=user), history(wording.pick(clip_words.GENERATE_REPLIES, rng))]
+
+
+def history(text: str) -> Turn:
+    """An earlier reply: without its invocation, and not learned from."""
     return Turn(role="assistant", text=text, learned=False)
 
 
-def _drawn(objects: Sequence[Mapping[str, str]], rng: Rng) -> list[Turn]:
+def drawn(objects: Sequence[Mapping[str, str]], rng: Rng) -> list[Turn]:
+    """The turns in which a picture of some objects was asked for and made."""
     user = wording.command(wording.GENERATE, rng, what=_listed(objects))
-    return [Turn(role="user", text=user), _history(wording.pick(wording.GENERATE_REPLIES, rng))]
+    return [Turn(role="user", text=user), history(wording.pick(wording.GENERATE_REPLIES, rng))]
 
 
-def _after(edited: Sample, sample: Sample) -> Sample:
+def after_edit(edited: Sample, sample: Sample) -> Sample:
     """The request put behind an edit: the edited picture comes second, so marks move on by one."""
     marks = (*edited.marks, *((index + 1, mask) for index, mask in sample.marks))
     return dataclasses.replace(sample, images=(*edited.images, *sample.images), marks=marks)
 
 
-def _objects(sample: Sample) -> list[Mapping[str, str]]:
+def objects_of(sample: Sample) -> list[Mapping[str, str]]:
     """What the earlier request named: some objects of the target, or none that matters."""
     found: Any = sample.target.get("required") or []
     return [each for each in found if "shape" in each][:2]
@@ -127,7 +92,7 @@ def _listed(objects: Sequence[Mapping[str, str]]) -> str:
     return captions.join(named) if named else "some shapes"
 
 
-def _spoken(sample: Sample, rng: Rng) -> Sample:
+def spoken(sample: Sample, rng: Rng) -> Sample:
     """The request with "now", and with "it" where only one object can be meant."""
     user = sample.turns[-2].text
     wanted = sample.target.get("required", ())
@@ -155,7 +120,8 @@ def _with_it(sample: Sample, rng: Rng) -> str:
     return wording.command(wording.IMAGE_EDITS[kind], rng, **words)
 
 
-def _joined(task: str, split: str, index: int, seed: int, earlier: Sequence[Turn], sample: Sample) -> Sample:
+def joined(task: str, split: str, index: int, seed: int, earlier: Sequence[Turn], sample: Sample) -> Sample:
+    """The sample with earlier turns in front, as one of `task`; its own task stays in the target."""
     turns = (*earlier, *sample.turns)
     target = {**sample.target, "task": sample.task}
     return dataclasses.replace(

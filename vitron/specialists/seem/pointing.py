@@ -25,13 +25,13 @@ def follow_pointers(
     Args:
         tracker: follows.
         frames: of the clip.
-        pointed: at least one pointer, in the order of frames.
+        pointed: at least one pointer.
         tick: called after each frame of each of `most_passes`.
 
     Raises:
-        SpecialistError: nothing is found where a pointer points.
+        SpecialistError: nothing is found where a drawing points, or where any of the LLM's boxes does.
     """
-    seeds = [_seed(tracker, frames, pointer) for pointer in pointed]
+    pointed, seeds = _shown(tracker, frames, pointed)
     objects: Objects = []
     for i, pointer in enumerate(pointed):
         if pointer.frame == pointed[0].frame:
@@ -51,16 +51,39 @@ def most_passes(pointed: Sequence[Pointer]) -> int:
     return 1 if len({pointer.frame for pointer in pointed}) == 1 else 3
 
 
-def _seed(tracker: Tracker, frames: FrameFeatures, pointer: Pointer) -> Seed:
-    """Return the object that a pointer is on."""
-    features, side = frames[pointer.frame], tracker.config.image_size
+def _shown(tracker: Tracker, frames: FrameFeatures, pointed: Sequence[Pointer]) -> tuple[list[Pointer], list[Seed]]:
+    """Return the pointers that show an object, in the order of frames, and those objects.
+
+    A drawing has to show one. A box of the LLM's may come too early: it waits for a later frame, and is left out where
+    none shows anything, if other boxes do.
+    """
+    found: dict[int, Seed] = {}
+    for i, pointer in enumerate(pointed):
+        tried = [pointer.frame] if pointer.exact else range(pointer.frame, len(frames))
+        seed = next((seed for frame in tried if (seed := _seed(tracker, frames, pointer, frame))), None)
+        if seed is not None:
+            found[i] = seed
+        elif pointer.exact:
+            raise _nothing(pointer)
+    if not found:
+        raise _nothing(pointed[0])
+    order = sorted(found, key=lambda i: found[i].frame)
+    places: dict[int | None, int] = {old: new for new, old in enumerate(order)}
+    kept = [pointed[i]._replace(frame=found[i].frame, follows=places.get(pointed[i].follows)) for i in order]
+    return kept, [found[i] for i in order]
+
+
+def _nothing(pointer: Pointer) -> SpecialistError:
+    return SpecialistError("seem_video", f"{pointer.name}: nothing was found where it points")
+
+
+def _seed(tracker: Tracker, frames: FrameFeatures, pointer: Pointer, frame: int) -> Seed | None:
+    """Return the object that a pointer is on in a frame; None if there is none."""
+    features, side = frames[frame], tracker.config.image_size
     marks = tracker.marks([to_mask(pointer.region, side, side)], tracker.config.max_spatial)
     offered = tracker.point(features, Prompts(1, spatial=marks))
-    for query in offered.match[0].argsort(descending=True).tolist():
-        seed = tracker.seed(features, pointer.frame, offered, 0, query)
-        if seed is not None:
-            return seed
-    raise SpecialistError("seem_video", f"{pointer.name}: nothing was found where it points")
+    queries = offered.match[0].argsort(descending=True).tolist()
+    return next((seed for q in queries if (seed := tracker.seed(features, frame, offered, 0, q))), None)
 
 
 def _follow(

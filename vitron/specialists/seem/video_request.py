@@ -56,7 +56,7 @@ def check_request(request: SpecialistRequest, signal: SignalConfig) -> Clip:
 
 
 def pointers(request: SpecialistRequest, clip: Clip) -> list[Pointer]:
-    """Return what a request points at, in the order of frames.
+    """Return what a request points at, as it names it.
 
     What the user drew comes first; the LLM's boxes, each on the first frame of its span, stand in where nobody drew
     anything and no reference is shown. Boxes of one label whose spans do not meet are runs of one object.
@@ -67,9 +67,7 @@ def pointers(request: SpecialistRequest, clip: Clip) -> list[Pointer]:
     found = [_drawn(f"drawn[{i}]", region, clip) for i, region in enumerate(request.drawn)]
     if not found and request.reference is None:
         found = _boxes(request.regions, clip)
-    order = sorted(range(len(found)), key=lambda i: found[i].frame)
-    places = {old: new for new, old in enumerate(order)}
-    return [found[i]._replace(follows=None if (j := found[i].follows) is None else places[j]) for i in order]
+    return found
 
 
 def _drawn(name: str, region: DrawnRegion, clip: Clip) -> Pointer:

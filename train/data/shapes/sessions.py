@@ -1,0 +1,117 @@
+"""Requests in front of two media, of which the assistant made one and the user brings the other (paper Fig. 11).
+
+The words decide which is meant ("add a star to the video"); without such words it is what the user brings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import numpy as np
+
+from train.data.sample import Sample
+from train.data.shapes import clip_dialogues, clip_words, dialogues, wording
+from train.data.shapes.exchanges import picture
+from train.data.shapes.follow_ups import after_edit, drawn, filmed, history, joined, objects_of, spoken
+from train.data.shapes.motion import clip_at
+from train.data.shapes.render_clip import film
+from train.data.shapes.scene import scene_at, scene_rng
+
+Rng = np.random.Generator
+TASK = "session"
+_STREAM = 152
+_PICTURE_TASKS = ("image_edit",) * 7 + ("image_to_video",) * 3 + ("segment_text", "segment_mark", "vqa", "caption")
+_CLIP_TASKS = ("video_edit",) * 3 + ("track_text", "video_qa", "video_caption")
+_KINDS = ("add",) * 5 + ("background",) * 2 + ("recolor", "remove")
+"""More of those that name no object, which are easily taken for edits of the other medium; all can say which it is
+(replacing cannot)."""
+_NAMED = {"image_edit": re.compile(r"\b(picture|image)\b"), "video_edit": re.compile(r"\b(video|clip|frame)\b")}
+_ANOTHER = 1000
+"""Distance of the seeds that are tried until a sample is as wanted."""
+
+
+def session(split: str, index: int, seed: int = 0) -> Sample:
+    """A request about one of two media; always the same one.
+
+    Mostly a clip was made and the user brings a picture, whose edit may then be set in motion.
+    """
+    rng = scene_rng(split, index, seed, _STREAM)
+    kind = rng.random()
+    make = _either if kind < 0.3 else _own_clip if kind < 0.5 else _own_picture
+    return make(split, index, seed, rng)
+
+
+def _own_picture(split: str, index: int, seed: int, rng: Rng) -> Sample:
+    """A clip that was made, and then a request about a picture that the user brings, or about its edit."""
+    made = clip_dialogues.build("video_generate", split, index, seed + 3)
+    clip = made.target["clip"]
+    earlier = [*made.turns[:1], history(wording.pick(clip_words.GENERATE_REPLIES, rng))]
+    task = wording.pick(_PICTURE_TASKS, rng)
+    sample = _request(task, split, index, seed + 1, rng)
+    if task == "image_to_video" and rng.random() < 0.7:
+        edited = dialogues.build("image_edit", split, index, seed + 2)
+        asked = _led(edited, "<video>").turns[:1]
+        earlier = [*earlier, *asked, history(wording.pick(wording.EDIT_REPLIES, rng))]
+        sample = after_edit(edited, spoken(sample, rng))
+    else:
+        sample = _led(sample, "<video>")
+    return joined(TASK, split, index, seed, earlier, dataclasses.replace(sample, clips=(clip,)))
+
+
+def _own_clip(split: str, index: int, seed: int, rng: Rng) -> Sample:
+    """A picture that was drawn, and then a request about a clip that the user brings, without a mark."""
+    task = wording.pick(_CLIP_TASKS, rng)
+    sample = _request(task, split, index, seed + 1, rng)
+    made = dialogues.build("generate", split, index, seed + 3)
+    earlier = [*made.turns[:1], history(wording.pick(wording.GENERATE_REPLIES, rng))]
+    sample = dataclasses.replace(_led(sample, "<image>"), images=(made.target["image"],))
+    return joined(TASK, split, index, seed, earlier, sample)
+
+
+def _either(split: str, index: int, seed: int, rng: Rng) -> Sample:
+    """An edit of one of the two that says which, whether made or brought."""
+    task = "image_edit" if rng.random() < 0.5 else "video_edit"
+    clip_made = bool(rng.random() < 0.7)
+    sample = _edit(task, split, index, seed + 1, rng, named=True)
+    meant = objects_of(sample)
+    if task == "image_edit":
+        footage = film(clip_at(split, index, seed + 3))
+        sample = dataclasses.replace(sample, clips=(footage.frames,))
+        earlier = filmed([], rng) if clip_made else drawn(meant, rng)
+    else:
+        sample = dataclasses.replace(sample, images=(picture(scene_at(split, index, seed + 3)).image,))
+        earlier = filmed(meant, rng) if clip_made else drawn([], rng)
+    media = "<video>\n<image>\n" if clip_made else "<image>\n<video>\n"
+    words = sample.turns[0].text.rpartition("\n")[2]
+    user = dataclasses.replace(sample.turns[0], text=media + words)
+    sample = dataclasses.replace(sample, turns=(user, *sample.turns[1:]))
+    return joined(TASK, split, index, seed, earlier, sample)
+
+
+def _request(task: str, split: str, index: int, seed: int, rng: Rng) -> Sample:
+    """A request about one medium; on a clip to be edited nothing is drawn."""
+    if task in _NAMED:
+        return _edit(task, split, index, seed, rng)
+    module = dialogues if task in dialogues.TASKS else clip_dialogues
+    return module.build(task, split, index, seed)
+
+
+def _edit(task: str, split: str, index: int, seed: int, rng: Rng, *, named: bool = False) -> Sample:
+    """An edit, more often one that names no object; `named`: its words say of which medium."""
+    module = dialogues if task in dialogues.TASKS else clip_dialogues
+    kind = wording.pick(_KINDS if named else (*_KINDS, "replace"), rng)
+    while True:
+        sample = module.build(task, split, index, seed)
+        drawn_on = task == "video_edit" and sample.marks
+        words = sample.turns[0].text.rpartition("\n")[2]
+        said = not named or _NAMED[task].search(words)
+        if sample.target["kind"] == kind and said and not drawn_on:
+            return sample
+        seed += _ANOTHER
+
+
+def _led(sample: Sample, medium: str) -> Sample:
+    """The request with another medium in front."""
+    user = dataclasses.replace(sample.turns[0], text=f"{medium}\n{sample.turns[0].text}")
+    return dataclasses.replace(sample, turns=(user, *sample.turns[1:]))
