@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from train.data.sample import BoolMask, Sample, Turn
+from train.data.sample import Sample, Turn
 from train.data.shapes import captions, clip_words, drawing, questions, wording
 from train.data.shapes.clip_invocations import EDIT_PATTERNS
 from train.data.shapes.edit_invocations import BACKGROUND, FULL, INSTRUCTIONS
@@ -27,6 +27,7 @@ _STREAM = 170
 _CLIP_SHARE = 0.7
 _LENGTHS = (8, 12, 16)
 _KINDS = ("segment",) * 4 + ("recolor", "remove", "replace", "background", "add") + ("caption", "count", "exists")
+_POINTED = ("segment", "recolor", "remove", "replace")
 NOTHING = "I see no shapes that I know."
 """What is said of a picture or clip without any."""
 NOUNS = (
@@ -50,41 +51,46 @@ class _Thing(NamedTuple):
     plain: str
 
 
+class _Request(NamedTuple):
+    """What is asked, in the user's words, and the reply."""
+
+    user: str
+    text: str
+    invocation: Invocation | None = None
+
+
 def unfamiliar(split: str, index: int, seed: int = 0) -> Sample:
     """A request about a picture or clip without any shapes; always the same one."""
     rng = scene_rng(split, index, seed, _STREAM)
     in_clip = bool(rng.random() < _CLIP_SHARE)
     view = scenery(rng, int(rng.choice(_LENGTHS)) if in_clip else 1)
     kind = wording.pick(_KINDS, rng)
-    marks: tuple[tuple[int, BoolMask], ...] = ()
-    mark_frame = 0
-    thing = _thing(rng)
-    if kind in ("segment", "recolor", "remove", "replace") and rng.random() < 0.35:
+    thing, drawn, frame = _thing(rng), None, 0
+    if kind in _POINTED and rng.random() < 0.35:
         thing = thing._replace(said=wording.pick(wording.MARKED_NOUN, rng).format(thing.noun))
-        mark_frame = int(rng.integers(len(view.frames)))
-        drawn = drawing.rasterize(drawing.draw(view.spot[mark_frame], rng), *view.spot.shape[1:])
-        marks = ((0, drawn),)
-    invocation: Invocation | None = None
+        frame = int(rng.integers(len(view.frames)))
+        drawn = drawing.rasterize(drawing.draw(view.spot[frame], rng), *view.spot.shape[1:])
     if kind == "segment":
-        user, text, invocation = _segmentation(rng, view, in_clip, thing, bool(marks))
+        asked = _segmentation(rng, view, in_clip, thing, drawn is not None)
     elif kind in INSTRUCTIONS:
-        user, text, invocation = _edit(rng, view, in_clip, thing, kind)
+        asked = _edit(rng, view, in_clip, thing, kind)
     else:
-        user, text = _question(rng, in_clip, kind)
-    answer = f"{text} {format_invocation(invocation)}" if invocation else text
+        asked = _question(rng, in_clip, kind)
+    invocation = asked.invocation
+    answer = f"{asked.text} {format_invocation(invocation)}" if invocation else asked.text
     medium = "<video>\n" if in_clip else "<image>\n"
     return Sample(
         id=f"shapes/{TASK}/{split}/{seed}/{index}",
         task=TASK,
         turns=(
-            Turn(role="user", text=medium + user),
+            Turn(role="user", text=medium + asked.user),
             Turn(role="assistant", text=answer, invokes=invocation is not None),
         ),
         images=() if in_clip else (view.frames[0],),
         clips=(view.frames,) if in_clip else (),
-        marks=marks,
+        marks=() if drawn is None else ((0, drawn),),
         condition_text=invocation.instruction.partition(": ")[2] if invocation else None,
-        target={"answer": answer, "kind": kind, "mark_frame": mark_frame},
+        target={"answer": answer, "kind": kind, "mark_frame": frame},
     )
 
 
@@ -96,16 +102,16 @@ def _thing(rng: Rng) -> _Thing:
     return _Thing(f"the {size}{color}{plain}{place}", f"{size}{color}{plain}", f"{size}{plain}")
 
 
-def _segmentation(rng: Rng, view: Scenery, in_clip: bool, thing: _Thing, marked: bool) -> tuple[str, str, Invocation]:
+def _segmentation(rng: Rng, view: Scenery, in_clip: bool, thing: _Thing, marked: bool) -> _Request:
     words = clip_words if in_clip else wording
     user = wording.command(words.SEGMENT, rng, what=thing.said)
     regions = (_place(view, in_clip, ""),) if marked else ()
     module = Module.VIDEO_SEGMENTATION if in_clip else Module.IMAGE_SEGMENTATION
     invocation = Invocation(module=module, instruction=f"segmentation: {thing.noun}", regions=regions)
-    return user, wording.pick(words.SEGMENT_REPLIES, rng).format(thing.noun), invocation
+    return _Request(user, wording.pick(words.SEGMENT_REPLIES, rng).format(thing.noun), invocation)
 
 
-def _edit(rng: Rng, view: Scenery, in_clip: bool, thing: _Thing, kind: str) -> tuple[str, str, Invocation]:
+def _edit(rng: Rng, view: Scenery, in_clip: bool, thing: _Thing, kind: str) -> _Request:
     looks = f"{wording.pick(('small', 'large'), rng)} {wording.pick(tuple(COLORS), rng)} {wording.pick(SHAPES, rng)}"
     color = wording.pick(tuple(BACKGROUND_COLORS if kind == "background" else COLORS), rng)
     words = {"color": color, "new": captions.article(looks)}
@@ -114,7 +120,7 @@ def _edit(rng: Rng, view: Scenery, in_clip: bool, thing: _Thing, kind: str) -> t
     place = _place(view, in_clip, label.get(kind, looks))
     if kind == "background":
         place = Grounding(box=FULL, label=place.label, span=place.span)
-    return (
+    return _Request(
         user,
         wording.pick((clip_words if in_clip else wording).EDIT_REPLIES, rng),
         Invocation(
@@ -130,14 +136,15 @@ def _place(view: Scenery, in_clip: bool, label: str) -> Grounding:
     return Grounding(box=(x1, y1, x2, y2), label=label, span=(0, len(view.frames) - 1) if in_clip else None)
 
 
-def _question(rng: Rng, in_clip: bool, kind: str) -> tuple[str, str]:
+def _question(rng: Rng, in_clip: bool, kind: str) -> _Request:
     """A question and its answer: there are none of the shapes that are asked for."""
     if kind == "caption":
         said = clip_words.CAPTION_SHORT if in_clip else wording.CAPTION_SHORT
-        return wording.command(said, rng), NOTHING
+        return _Request(wording.command(said, rng), NOTHING)
     shape = wording.pick(SHAPES, rng)
     noun = shape if rng.random() < 0.3 else f"{wording.pick(tuple(COLORS), rng)} {shape}"
     if kind == "exists":
         asked = questions.ask_as("exists", rng, captions.article(noun))
-        return wording.polish(asked, rng), questions.yes_no(False)
-    return wording.polish(questions.ask_as("count", rng, captions.plural(noun)), rng), questions.number_word(0)
+        return _Request(wording.polish(asked, rng), questions.yes_no(False))
+    asked = questions.ask_as("count", rng, captions.plural(noun))
+    return _Request(wording.polish(asked, rng), questions.number_word(0))
