@@ -25,8 +25,11 @@ _PICTURE_TASKS = ("image_edit",) * 7 + ("image_to_video",) * 3 + ("segment_text"
 _CLIP_TASKS = ("video_edit",) * 3 + ("track_text", "video_qa", "video_caption")
 _KINDS = ("add",) * 5 + ("background",) * 2 + ("recolor", "remove")
 """More of those that name no object, which are easily taken for edits of the other medium; all can say which it is
-(replacing cannot)."""
-_NAMED = {"image_edit": re.compile(r"\b(picture|image)\b"), "video_edit": re.compile(r"\b(video|clip|frame)\b")}
+(replacing a part of a picture cannot)."""
+_NAMES = {"image_edit": ("picture", "image"), "video_edit": ("video", "clip")}
+_NAMED = re.compile(r"\b(?:the|this) (picture|image|video|clip)\b")
+_GROUND = re.compile(r"\bthe background\b(?! of)")
+_WHOSE = ("the", "the", "this", "my")
 _ANOTHER = 1000
 """Distance of the seeds that are tried until a sample is as wanted."""
 
@@ -91,7 +94,7 @@ def _either(split: str, index: int, seed: int, rng: Rng) -> Sample:
 
 def _request(task: str, split: str, index: int, seed: int, rng: Rng) -> Sample:
     """A request about one medium; on a clip to be edited nothing is drawn."""
-    if task in _NAMED:
+    if task in _NAMES:
         return _edit(task, split, index, seed, rng)
     module = dialogues if task in dialogues.TASKS else clip_dialogues
     return module.build(task, split, index, seed)
@@ -103,12 +106,18 @@ def _edit(task: str, split: str, index: int, seed: int, rng: Rng, *, named: bool
     kind = wording.pick(_KINDS if named else (*_KINDS, "replace"), rng)
     while True:
         sample = module.build(task, split, index, seed)
-        drawn_on = task == "video_edit" and sample.marks
-        words = sample.turns[0].text.rpartition("\n")[2]
-        said = not named or _NAMED[task].search(words)
-        if sample.target["kind"] == kind and said and not drawn_on:
-            return sample
+        head, _, words = sample.turns[0].text.rpartition("\n")
+        said = _naming(words, task, rng) if named else words
+        if sample.target["kind"] == kind and said and not (task == "video_edit" and sample.marks):
+            user = dataclasses.replace(sample.turns[0], text=f"{head}\n{said}")
+            return dataclasses.replace(sample, turns=(user, *sample.turns[1:]))
         seed += _ANOTHER
+
+
+def _naming(words: str, task: str, rng: Rng) -> str:
+    """The request saying which medium's, in several ways; "" if it has no place for that."""
+    words = _GROUND.sub(f"the background of the {wording.pick(_NAMES[task], rng)}", words)
+    return _NAMED.sub(lambda found: f"{wording.pick(_WHOSE, rng)} {found[1]}", words) if _NAMED.search(words) else ""
 
 
 def _led(sample: Sample, medium: str) -> Sample:
