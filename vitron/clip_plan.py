@@ -10,6 +10,7 @@ paper has regions for other modules alone (Table 13); a plan is to a video what 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -31,6 +32,10 @@ WAYS: dict[str, tuple[int, int]] = {
     "down right": (1, 1),
 }
 """Labels of boxes to which the object before them goes, with the signs of x and y."""
+_NAMES = {signs: name for name, signs in WAYS.items()}
+_STEADY = {"top": "up", "upward": "up", "upwards": "up", "bottom": "down", "downward": "down", "downwards": "down"}
+_VERBS = "move|slide|go|goe|fly|flie|run|walk|float|drift|leave|come"
+_MOVING = re.compile(rf"\b({_VERBS})(s|ing)?\b")
 LEAST_WAY, WIDEST_ANGLE = 0.1, 20.0
 """An end box that is not so far away, in sides of the picture, or further from its way, in degrees, contradicts it."""
 TRAVEL = 0.25
@@ -63,6 +68,29 @@ def planned_tracks(regions: Sequence[Grounding], frames: int, *, fixed_start: bo
     than that of the object before it, or one that does not come later, begins another object.
     """
     return [_track(_consistent(run, fixed_start), frames) for run in _runs(regions)]
+
+
+def set_in_motion(regions: Sequence[Grounding], instruction: str) -> tuple[Grounding, ...]:
+    """Return the plan of a picture that is set in motion, completed by the instruction's words.
+
+    Where it says nothing but what is to move, that is at its box in the picture, and goes the way that the words name.
+    """
+    way = _NAMES.get(named_way(instruction))
+    if way is None or len(regions) != 1:
+        return tuple(regions)
+    (moved,) = regions
+    return replace(moved, span=(0, 0)), Grounding(box=moved.box, label=way, span=(LAST, LAST))
+
+
+def named_way(instruction: str) -> tuple[int, int]:
+    """Return the way (x, y) that the words after a verb of motion name, each -1, 0 or 1; (0, 0): none."""
+    found = _MOVING.search(instruction.lower())
+    if found is None:
+        return 0, 0
+    words = re.findall(r"[a-z]+", instruction.lower()[found.end() :])
+    ways = [WAYS[name] for word in words if (name := _STEADY.get(word, word)) in WAYS]
+    x, y = (next((way[axis] for way in ways if way[axis]), 0) for axis in (0, 1))
+    return x, y
 
 
 def _runs(regions: Sequence[Grounding]) -> list[list[Grounding]]:

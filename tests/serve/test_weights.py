@@ -19,8 +19,12 @@ from ray.serve.context import _get_global_client
 from deployments.config_file import read_config
 from tests.serve.conftest import CONFIG, wait_running
 from train.data.sample import Sample
-from train.data.shapes import clip_dialogues
+from train.data.shapes import clip_dialogues, oracle
+from train.data.shapes.clip_match import match_animated, match_generated
 from train.data.shapes.dialogues import build
+from train.data.shapes.motion_paths import STILL
+from train.data.shapes.render import render
+from train.data.shapes.scene import scene_at
 from vitron.evaluation.segmentation import giou, overlap
 from vitron.media import encode_png
 from vitron.model import Vitron
@@ -32,6 +36,8 @@ from vitron.video import decode_clip, encode_mp4
 pytestmark = [pytest.mark.cluster, pytest.mark.weights]
 MODEL = "vitron-tiny"
 COUNT = 6
+LONELY = 3
+"""A held-out scene with one object."""
 
 
 @pytest.fixture(scope="module")
@@ -173,8 +179,17 @@ def test_pictures_equal_the_in_process_ones_for_one_seed(client: openai.OpenAI, 
     got = extension(ask(client, message, message=mode))
     expected = vitron.reply([message], seed=7, message=mode)  # type: ignore[arg-type]
     assert expected.output is not None
-    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(got["images"][0]["b64_json"]))).convert("RGB"))  # type: ignore[index]
+    picture = made_picture(got)
     assert np.abs(picture.astype(int) - expected.output.images[0].astype(int)).max() <= 2
+
+
+def made_picture(said: dict[str, object]) -> np.ndarray:
+    data = base64.b64decode(said["images"][0]["b64_json"])  # type: ignore[index]
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def made_clip(said: dict[str, object]) -> np.ndarray:
+    return decode_clip(base64.b64decode(said["videos"][0]["b64_json"])).frames  # type: ignore[index]
 
 
 def test_the_images_endpoint_draws_with_the_openai_client(client: openai.OpenAI) -> None:
@@ -239,6 +254,30 @@ def test_a_picture_that_was_made_is_seen_in_the_next_turn(client: openai.OpenAI,
     then = [ask_for, assistant_message(made), user_message(["What is in the image?"])]
     assert answer.choices[0].message.content == vitron.reply(then, seed=7).text
     assert answer.usage is not None and answer.usage.prompt_tokens == vitron.reply(then, seed=7).prompt_tokens
+
+
+@pytest.mark.parametrize("client", ["split"], indirect=True)
+def test_the_session_of_the_paper_in_shapes(client: openai.OpenAI) -> None:
+    """Fig. 11: a video from words, something added to a picture of the user's, and that set in motion."""
+    scene = scene_at("test", LONELY)
+    (there,) = [{"shape": each.shape, "color": each.color, "size": each.size} for each in scene.objects]
+    star = {"shape": "star", "color": "yellow", "size": "small"}
+    turns: list[object] = []
+
+    def say(*parts: dict[str, object]) -> dict[str, object]:
+        turns.append({"role": "user", "content": list(parts)})
+        answer = client.chat.completions.create(model=MODEL, messages=turns, seed=7)  # type: ignore[arg-type]
+        turns.append(answer.choices[0].message)
+        return extension(answer.choices[0].message)
+
+    filmed = say({"type": "text", "text": "make a video of a red circle that moves to the right"})
+    wanted = [{"shape": "circle", "color": "red", "direction": "right", "event": "none"}]
+    assert match_generated(made_clip(filmed), wanted).match
+    shown = {"type": "image_url", "image_url": {"url": data_url(render(scene))}}
+    added = say(shown, {"type": "text", "text": "add a small yellow star to the picture"})
+    assert oracle.matches(oracle.read(made_picture(added)), [there, star])
+    moved = say({"type": "text", "text": "now make the star move up"})
+    assert match_animated(made_clip(moved), [{**there, "direction": STILL}, {**star, "direction": "up"}], 1).follows
 
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "page", "retina"])

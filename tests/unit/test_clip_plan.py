@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from train.data.shapes import clip_dialogues, clip_plans
+from train.data.shapes.clip_words import TOWARD
 from train.data.shapes.motion import clip_at
 from train.data.shapes.render import mask_box
 from train.data.shapes.render_clip import SEEN_SHARE, film
-from vitron.clip_plan import LAST, LEAST_WAY, WAYS, WIDEST_ANGLE, planned_tracks
+from vitron.clip_plan import LAST, LEAST_WAY, WAYS, WIDEST_ANGLE, planned_tracks, set_in_motion
 from vitron.invocation import format_grounding, parse_groundings, parse_reply
 from vitron.types import Grounding
 
@@ -128,3 +129,20 @@ def test_replies_that_ask_for_a_clip_plan_every_object_that_matters(task: str) -
             for track, each in zip(tracks, sample.target["required"], strict=True):
                 size, color, shape = track.label.split()
                 assert {**each, "size": size, "color": color, "shape": shape} == {"size": size, **each}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_words_complete_a_plan_that_says_only_what_moves(way: str) -> None:
+    alone = Grounding(box=(0.4, 0.45, 0.6, 0.65), label="star", span=(2, 7))
+    (track,) = planned_tracks(set_in_motion([alone], f"star moves {TOWARD[way]}"), 8, fixed_start=True)
+    assert track.label == "star" and track.there.all()
+    assert track.boxes[0] == pytest.approx(alone.box)
+    moved = (track.boxes[-1] - track.boxes[0])[:2]
+    assert tuple(np.sign(np.round(moved, 3))) == WAYS[way] and np.abs(moved).max() >= 0.2
+
+
+def test_a_plan_that_says_a_way_and_words_that_say_none_stay_as_they_are() -> None:
+    start = Grounding(box=(0.4, 0.4, 0.6, 0.6), label="star", span=(0, 0))
+    whole = (start, Grounding(box=(0.4, 0.1, 0.6, 0.3), label="up", span=(7, 7)))
+    assert set_in_motion(whole, "star moves to the left") == whole
+    assert set_in_motion([start], "star") == (start,)

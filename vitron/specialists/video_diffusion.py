@@ -16,7 +16,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from vitron.clip_plan import planned_tracks
+from vitron.clip_plan import planned_tracks, set_in_motion
 from vitron.config import VideoDiffusionConfig
 from vitron.diffusion.latents import LatentCodec, to_images
 from vitron.diffusion.request import DenoiseRequest, Kept
@@ -161,7 +161,9 @@ class VideoDiffusion(DenoisingSpecialist[VideoCondition]):
 
         An object without a label is what the text says.
         """
-        tracks = planned_tracks(request.regions, frames, fixed_start=request.image is not None)
+        given = request.image is not None
+        regions = set_in_motion(request.regions, request.instruction) if given else request.regions
+        tracks = planned_tracks(regions, frames, fixed_start=given)
         if not (self.denoiser.follows_plan and tracks):
             return None
         states = self.text.encode([track.label or request.instruction for track in tracks])

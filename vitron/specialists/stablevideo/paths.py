@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import numpy.typing as npt
 
-from vitron.clip_plan import WAYS
+from vitron.clip_plan import named_way
 from vitron.types import Box
 
 Floats = npt.NDArray[np.float32]
-_STEADY = {"top": "up", "upward": "up", "upwards": "up", "bottom": "down", "downward": "down", "downwards": "down"}
-_VERBS = "move|slide|go|goe|fly|flie|run|walk|float|drift|leave|come"
-_MOVING = re.compile(rf"\b({_VERBS})(s|ing)?\b")
 TRAVEL = 0.35
 """How far it goes, as a part of the picture's side, where there is room."""
 EDGE = 0.03
@@ -25,23 +20,12 @@ def shifts_of(instruction: str, box: Box, frames: int) -> Floats:
 
     It rests unless the words after a verb of motion name a direction ("that moves to the left", "moves up and right").
     """
-    x, y = direction(instruction)
+    x, y = named_way(instruction)
     reach = np.array([_room(x, box[0], box[2]), _room(y, box[1], box[3])], np.float32)
     moving = reach[[x != 0, y != 0]]
     travel = float(min(TRAVEL, moving.min())) if len(moving) else 0.0
     way = np.array([x, y], np.float32) * max(travel, 0.0)
     return np.linspace(0.0, 1.0, frames, dtype=np.float32)[:, None] * way
-
-
-def direction(instruction: str) -> tuple[int, int]:
-    """Return the direction of motion (x, y) that an instruction names, each -1, 0 or 1; (0, 0): none."""
-    found = _MOVING.search(instruction.lower())
-    if found is None:
-        return 0, 0
-    words = re.findall(r"[a-z]+", instruction.lower()[found.end() :])
-    ways = [WAYS[name] for word in words if (name := _STEADY.get(word, word)) in WAYS]
-    x, y = (next((way[axis] for way in ways if way[axis]), 0) for axis in (0, 1))
-    return x, y
 
 
 def _room(way: int, low: float, high: float) -> float:
