@@ -5,7 +5,8 @@
 An object stays at a box over its span and goes straight from one box to the next. A box belongs to the object before it
 if it comes later and is labelled with one of `WAYS` or the same name. Saying the way first helps a language model:
 where the box is then depends on the words next to it. Moments count from 0 to `LAST`, whatever a clip's length. The
-paper has regions for other modules alone (Table 13); a plan is to a video what GLIGEN's boxes are to a picture.
+paper has regions for other modules alone (Table 13); a plan is to a video what GLIGEN's boxes are to a picture. Words
+name ways too (`named_way`).
 """
 
 from __future__ import annotations
@@ -33,9 +34,19 @@ WAYS: dict[str, tuple[int, int]] = {
 }
 """Labels of boxes to which the object before them goes, with the signs of x and y."""
 _NAMES = {signs: name for name, signs in WAYS.items()}
-_STEADY = {"top": "up", "upward": "up", "upwards": "up", "bottom": "down", "downward": "down", "downwards": "down"}
-_VERBS = "move|slide|go|goe|fly|flie|run|walk|float|drift|leave|come"
-_MOVING = re.compile(rf"\b({_VERBS})(s|ing)?\b")
+_SAME_AS = {
+    **dict.fromkeys(("leftward", "leftwards"), "left"),
+    **dict.fromkeys(("rightward", "rightwards"), "right"),
+    **dict.fromkeys(("top", "upper", "upward", "upwards"), "up"),
+    **dict.fromkeys(("bottom", "lower", "downward", "downwards"), "down"),
+}
+_MOVING = re.compile(
+    r"\b(mov(e|es|ing)|slid(e|es|ing)|glid(e|es|ing)|go|goes|going|fly|flies|flying|runs?|running|walk(s|ing)?|float(s|ing)?"
+    r"|drift(s|ing)?|travel(s|ing)?|leav(e|es|ing)|com(e|es|ing)|enter(s|ing)?|exit(s|ing)?)\b"
+)
+_LEAVING = re.compile(r"^(leav|exit)|^\w+ out\b")
+_FROM = re.compile(r"\bfrom (?:the )?([a-z]+(?: (?:left|right))?)")
+_PLACE = re.compile(r"\b(?:on|at) (?:the )?[a-z]+(?: (?:left|right))?")
 LEAST_WAY, WIDEST_ANGLE = 0.1, 20.0
 """An end box that is not so far away, in sides of the picture, or further from its way, in degrees, contradicts it."""
 TRAVEL = 0.25
@@ -73,22 +84,40 @@ def planned_tracks(regions: Sequence[Grounding], frames: int, *, fixed_start: bo
 def set_in_motion(regions: Sequence[Grounding], instruction: str) -> tuple[Grounding, ...]:
     """Return the plan of a picture that is set in motion, completed by the instruction's words.
 
-    Where it says nothing but what is to move, that is at its box in the picture, and goes the way that the words name.
+    One box alone, whatever its span, says what is to move: that is there in the picture, and goes the way that the
+    words name. Any other plan, or one whose words name no way, stays as it is.
     """
     way = _NAMES.get(named_way(instruction))
     if way is None or len(regions) != 1:
         return tuple(regions)
     (moved,) = regions
+    # The end box says nothing: it contradicts the way, so `planned_tracks` moves it.
     return replace(moved, span=(0, 0)), Grounding(box=moved.box, label=way, span=(LAST, LAST))
 
 
 def named_way(instruction: str) -> tuple[int, int]:
-    """Return the way (x, y) that the words after a verb of motion name, each -1, 0 or 1; (0, 0): none."""
-    found = _MOVING.search(instruction.lower())
+    """Return the way (x, y) that the words after a verb of motion name, each -1, 0 or 1; (0, 0): none.
+
+    Where something comes from is the other way; a place ("on the right") is none, unless it leaves there.
+    """
+    text = instruction.lower()
+    found = _MOVING.search(text)
     if found is None:
         return 0, 0
-    words = re.findall(r"[a-z]+", instruction.lower()[found.end() :])
-    ways = [WAYS[name] for word in words if (name := _STEADY.get(word, word)) in WAYS]
+    words = text[found.end() :]
+    origin = _FROM.search(words)
+    words = _FROM.sub(" ", words)
+    if not _LEAVING.search(text[found.start() :]):
+        words = _PLACE.sub(" ", words)
+    x, y = _signs(words)
+    if (x, y) == (0, 0) and origin is not None:
+        x, y = (-sign for sign in _signs(origin[1]))
+    return x, y
+
+
+def _signs(words: str) -> tuple[int, int]:
+    """Return the first sign along each axis that words name."""
+    ways = [WAYS[name] for word in re.findall(r"[a-z]+", words) if (name := _SAME_AS.get(word, word)) in WAYS]
     x, y = (next((way[axis] for way in ways if way[axis]), 0) for axis in (0, 1))
     return x, y
 

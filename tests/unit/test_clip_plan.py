@@ -10,7 +10,7 @@ from train.data.shapes.clip_words import TOWARD
 from train.data.shapes.motion import clip_at
 from train.data.shapes.render import mask_box
 from train.data.shapes.render_clip import SEEN_SHARE, film
-from vitron.clip_plan import LAST, LEAST_WAY, WAYS, WIDEST_ANGLE, planned_tracks, set_in_motion
+from vitron.clip_plan import LAST, LEAST_WAY, WAYS, WIDEST_ANGLE, named_way, planned_tracks, set_in_motion
 from vitron.invocation import format_grounding, parse_groundings, parse_reply
 from vitron.types import Grounding
 
@@ -146,3 +146,25 @@ def test_a_plan_that_says_a_way_and_words_that_say_none_stay_as_they_are() -> No
     whole = (start, Grounding(box=(0.4, 0.1, 0.6, 0.3), label="up", span=(7, 7)))
     assert set_in_motion(whole, "star moves to the left") == whole
     assert set_in_motion([start], "star") == (start,)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("add a red circle", (0, 0)),
+        ("add a red circle to the left of the star", (0, 0)),
+        ("add a red circle that moves to the left", (-1, 0)),
+        ("add a red circle that moves to the top right", (1, -1)),
+        ("add a ball flying upward", (0, -1)),
+        ("star moving to the lower left", (-1, 1)),
+        ("ball moves from the left to the right", (1, 0)),
+        ("a ring that comes in slowly from the left", (1, 0)),
+        ("a ring that enters from the top right", (-1, 1)),
+        ("a ring that leaves fast on the left", (-1, 0)),
+        ("star moves up behind the square on the right", (0, -1)),
+        ("walking man on the right waves", (0, 0)),
+        ("turn the left side red", (0, 0)),
+    ],
+)
+def test_a_way_is_read_from_the_words_after_a_verb_of_motion(text: str, wanted: tuple[int, int]) -> None:
+    assert named_way(text) == wanted

@@ -185,7 +185,8 @@ def grounded_qa(preset: str) -> Recipe:
                     "grounded_vqa": 2,
                     "grounded_video_qa": 1,
                     **KEPT,
-                    # Plans of clips and layouts of pictures want the most practice, and requests in words cost little.
+                    # Plans of clips and layouts of pictures want the most practice, and requests in words cost little;
+                    # in sessions little practice left the words unheard.
                     "video_generate": 60,
                     "image_to_video": 18,
                     "generate": 20,

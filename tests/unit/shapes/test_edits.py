@@ -82,7 +82,7 @@ def test_what_is_asked_about_earlier_media_is_learned_and_the_history_is_not(tas
             assert region.clip == 0 or region.image == len(sample.images) - 1
 
 
-def test_a_session_asks_about_the_users_own_medium_beside_one_that_was_made() -> None:
+def test_a_session_shows_one_medium_that_was_made_and_one_of_the_users() -> None:
     asked = set()
     for index in range(60):
         sample = tasks.build("session", "train", index)

@@ -19,7 +19,7 @@ from vitron.specialists.stablevideo.fit import fit
 from vitron.specialists.stablevideo.layers import Layers, bake
 from vitron.specialists.stablevideo.model import StableVideo
 from vitron.specialists.stablevideo.motion import camera_shifts, flow, object_shifts
-from vitron.specialists.stablevideo.paths import direction, shifts_of
+from vitron.specialists.stablevideo.paths import shifts_of
 from vitron.specialists.stablevideo.request import Kind, read_clip_edit
 from vitron.types import Clip, DrawnRegion, Grounding
 
@@ -268,20 +268,6 @@ def test_the_verb_and_the_labels_say_what_becomes_of_the_object() -> None:
     assert kind("get rid of it", GONE) is Kind.REMOVE
     assert kind("add a star", RED) is Kind.ADD
     assert kind("make the background blue", Grounding(box=FULL, label="blue background")) is Kind.BACKGROUND
-
-
-@pytest.mark.parametrize(
-    ("text", "wanted"),
-    [
-        ("add a red circle", (0, 0)),
-        ("add a red circle to the left of the star", (0, 0)),
-        ("add a red circle that moves to the left", (-1, 0)),
-        ("add a red circle that moves to the top right", (1, -1)),
-        ("add a ball flying upward", (0, -1)),
-    ],
-)
-def test_a_path_is_read_from_the_words_after_a_verb_of_motion(text: str, wanted: tuple[int, int]) -> None:
-    assert direction(text) == wanted
 
 
 def test_a_path_stays_in_the_picture() -> None:

@@ -27,7 +27,7 @@ def follow_up(split: str, index: int, seed: int = 0) -> Sample:
     """A picture that was drawn, and perhaps edited, and then a request about it; always the same one."""
     rng = scene_rng(split, index, seed, _STREAM)
     task = _PICTURE_TASKS[int(rng.integers(len(_PICTURE_TASKS)))]
-    sample = _build(task, split, index, seed + 1)
+    sample = build_one(task, split, index, seed + 1)
     earlier = drawn(objects_of(sample), rng)
     if rng.random() < 0.3:
         edited = dialogues.build("image_edit", split, index, seed + 2)
@@ -53,7 +53,8 @@ BUILDERS: dict[str, Callable[[str, int, int], Sample]] = {
 }
 
 
-def _build(task: str, split: str, index: int, seed: int) -> Sample:
+def build_one(task: str, split: str, index: int, seed: int) -> Sample:
+    """A sample of a task on pictures or on clips."""
     module = clip_dialogues if task in clip_dialogues.TASKS else dialogues
     return module.build(task, split, index, seed)
 

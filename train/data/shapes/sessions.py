@@ -1,6 +1,7 @@
 """Requests in front of two media, of which the assistant made one and the user brings the other (paper Fig. 11).
 
-The words decide which is meant ("add a star to the video"); without such words it is what the user brings.
+The words decide which is meant ("add a star to the video"); without such words it is what came last: what the user
+brings, or its edit.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 from train.data.sample import Sample
 from train.data.shapes import clip_dialogues, clip_words, dialogues, wording
 from train.data.shapes.exchanges import picture
-from train.data.shapes.follow_ups import after_edit, drawn, filmed, history, joined, objects_of, spoken
+from train.data.shapes.follow_ups import after_edit, build_one, drawn, filmed, history, joined, objects_of, spoken
 from train.data.shapes.motion import clip_at
 from train.data.shapes.render_clip import film
 from train.data.shapes.scene import scene_at, scene_rng
@@ -25,7 +26,7 @@ _PICTURE_TASKS = ("image_edit",) * 7 + ("image_to_video",) * 3 + ("segment_text"
 _CLIP_TASKS = ("video_edit",) * 3 + ("track_text", "video_qa", "video_caption")
 _KINDS = ("add",) * 5 + ("background",) * 2 + ("recolor", "remove")
 """More of those that name no object, which are easily taken for edits of the other medium; all can say which it is
-(replacing a part of a picture cannot)."""
+(replacing part of a picture cannot), and both media know them (nothing is moved in a clip)."""
 _NAMES = {"image_edit": ("picture", "image"), "video_edit": ("video", "clip")}
 _NAMED = re.compile(r"\b(?:the|this) (picture|image|video|clip)\b")
 _GROUND = re.compile(r"\bthe background\b(?! of)")
@@ -96,16 +97,14 @@ def _request(task: str, split: str, index: int, seed: int, rng: Rng) -> Sample:
     """A request about one medium; on a clip to be edited nothing is drawn."""
     if task in _NAMES:
         return _edit(task, split, index, seed, rng)
-    module = dialogues if task in dialogues.TASKS else clip_dialogues
-    return module.build(task, split, index, seed)
+    return build_one(task, split, index, seed)
 
 
 def _edit(task: str, split: str, index: int, seed: int, rng: Rng, *, named: bool = False) -> Sample:
     """An edit, more often one that names no object; `named`: its words say of which medium."""
-    module = dialogues if task in dialogues.TASKS else clip_dialogues
     kind = wording.pick(_KINDS if named else (*_KINDS, "replace"), rng)
     while True:
-        sample = module.build(task, split, index, seed)
+        sample = build_one(task, split, index, seed)
         head, _, words = sample.turns[0].text.rpartition("\n")
         said = _naming(words, task, rng) if named else words
         if sample.target["kind"] == kind and said and not (task == "video_edit" and sample.marks):

@@ -20,7 +20,7 @@ from vitron.specialists.seem.memory import MemoryReader
 from vitron.specialists.seem.model import to_square
 from vitron.specialists.seem.network import SeemNetwork, upsample
 from vitron.specialists.seem.pixel_decoder import PixelFeatures
-from vitron.specialists.seem.pointing import follow_pointers, most_passes
+from vitron.specialists.seem.pointing import find_shown, follow_shown, most_passes
 from vitron.specialists.seem.prompts import Prompts
 from vitron.specialists.seem.scan import MAX_TRAILS, Found, Question, find
 from vitron.specialists.seem.track_words import TrackWords, measure
@@ -96,14 +96,19 @@ class SeemVideo(nn.Module):
         """Segment one clip; see `Specialist.run`. A step is a frame, of which there are more than the clip has."""
         clip = check_request(request, self.signal)
         pointed = pointers(request, clip)
-        if cancelled is not None and cancelled():
-            raise Cancelled
+
+        def check() -> None:
+            if cancelled is not None and cancelled():
+                raise Cancelled
+
+        check()
         frames = FrameFeatures(len(clip.frames), lambda index: self._read(clip.frames[index]))
         question = self._question(request)
-        most = most_passes(pointed) if pointed else 1 + MAX_TRAILS
+        shown = find_shown(self._tracker, frames, pointed, check) if pointed else []
+        most = most_passes(shown) if shown else 1 + MAX_TRAILS
         progress = _Progress(most * (len(clip.frames) + 1), on_progress, cancelled)
-        if pointed:
-            labels, trails = follow_pointers(self._tracker, frames, pointed, progress.tick)
+        if shown:
+            labels, trails = follow_shown(self._tracker, frames, shown, progress.tick)
         else:
             trails = self._find(frames, question, request, progress.tick)
             labels = [""] * len(trails)

@@ -22,7 +22,8 @@ class Pointer(NamedTuple):
         label: of the object, "" when nobody said so.
         name: of the field that it comes from, for messages.
         exact: drawn by the user; the LLM's boxes are less exact, and help only where the object is out of sight.
-        follows: place among the pointers of an earlier run of frames of the same object; None: of no other.
+        until: index of the last frame in which it may be looked for.
+        group: number of the object that it is a run of frames of; None: nothing is said of that.
     """
 
     frame: int
@@ -30,7 +31,8 @@ class Pointer(NamedTuple):
     label: str
     name: str
     exact: bool
-    follows: int | None = None
+    until: int
+    group: int | None = None
 
 
 def check_request(request: SpecialistRequest, signal: SignalConfig) -> Clip:
@@ -56,7 +58,7 @@ def check_request(request: SpecialistRequest, signal: SignalConfig) -> Clip:
 
 
 def pointers(request: SpecialistRequest, clip: Clip) -> list[Pointer]:
-    """Return what a request points at, as it names it.
+    """Return what a request points at, in the request's order.
 
     What the user drew comes first; the LLM's boxes, each on the first frame of its span, stand in where nobody drew
     anything and no reference is shown. Boxes of one label whose spans do not meet are runs of one object.
@@ -77,7 +79,8 @@ def _drawn(name: str, region: DrawnRegion, clip: Clip) -> Pointer:
         raise ValueError(f"{name}.{error}") from error
     if region.frame not in clip.numbers:
         raise ValueError(f"{name}.frame: got {region.frame}, expected one of the clip's frames, {_range(clip)}")
-    return Pointer(clip.numbers.index(region.frame), region, "", name, exact=True)
+    frame = clip.numbers.index(region.frame)
+    return Pointer(frame, region, "", name, exact=True, until=frame)
 
 
 def _boxes(regions: Sequence[Grounding], clip: Clip) -> list[Pointer]:
@@ -88,10 +91,11 @@ def _boxes(regions: Sequence[Grounding], clip: Clip) -> list[Pointer]:
             raise ValueError(f"regions[{i}].span: got {region.span}, expected a start in the clip, {_range(clip)}")
         # A frame that was left out of the clip is replaced by the next one.
         frame = next(index for index, number in enumerate(clip.numbers) if number >= start)
-        earlier = [j for j, other in enumerate(regions[:i]) if _one_object(other, region)]
+        end = clip.numbers[-1] if region.span is None else region.span[1]
+        until = max(frame, sum(number <= end for number in clip.numbers) - 1)
+        group = next((found[j].group for j, other in enumerate(regions[:i]) if _one_object(other, region)), i)
         drawn = DrawnRegion(kind="box", box=region.box)
-        follows = earlier[0] if earlier else None
-        found.append(Pointer(frame, drawn, region.label, f"regions[{i}]", exact=False, follows=follows))
+        found.append(Pointer(frame, drawn, region.label, f"regions[{i}]", exact=False, until=until, group=group))
     return found
 
 
