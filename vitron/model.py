@@ -94,6 +94,7 @@ class Vitron:
         message: MessageMode = "hybrid",
         params: SamplingParams | None = None,
         options: Mapping[str, Option] | None = None,
+        carry_out: bool = True,
     ) -> list[Reply]:
         """Answer several conversations together; each reply equals that of answering it alone.
 
@@ -104,6 +105,7 @@ class Vitron:
             message: which half of the hybrid message reaches the specialists.
             params: sampling; greedy if not given.
             options: for the specialist ("steps", "guidance_scale", ...).
+            carry_out: whether specialists do what is invoked; False: replies have invocations and no outputs.
 
         Raises:
             ValueError: a conversation is malformed. What goes wrong after that (an invocation that cannot be parsed,
@@ -118,7 +120,7 @@ class Vitron:
             _job(answer, messages, message, seed, options, self.specialists.keys(), numbers)
             for answer, messages, seed, numbers in zip(answers, conversations, seeds, seen, strict=True)
         ]
-        outputs = self._run(jobs)
+        outputs = self._run(jobs) if carry_out else [_Job(error=answer.error) for answer in answers]
         return [_reply(*parts) for parts in zip(results, answers, outputs, seen, strict=True)]
 
     def generate(

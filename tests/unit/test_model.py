@@ -269,6 +269,20 @@ def test_a_picture_that_was_made_is_worked_on_next(vitron: Vitron, monkeypatch: 
     assert seen[0].image is SQUARE and seen[1].image is WIDE and seen[1].drawn == (replace(BOX, image=1),)
 
 
+def test_what_is_not_to_be_carried_out_is_only_written(vitron: Vitron, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Painter:
+        module = Module.IMAGE_SEGMENTATION
+
+        def run_batch(self, requests: Sequence[SpecialistRequest]) -> list[SpecialistOutput]:
+            raise AssertionError("nothing was to be carried out")
+
+    monkeypatch.setattr(Vitron, "generate", lambda *_: [result(vitron, INVOKING, 8)])
+    painting = replace(vitron, specialists={"seem": Painter()})
+    reply = painting.reply_batch([[user_message([SQUARE, "change it"])]], carry_out=False)[0]
+    assert reply.invocation is not None
+    assert reply.output is None and reply.error is None
+
+
 def test_a_made_picture_reaches_the_llm_as_one_of_the_users_would(vitron: Vitron) -> None:
     made = [
         user_message(["draw"]),

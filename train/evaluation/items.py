@@ -28,8 +28,12 @@ KINDS: dict[str, tuple[str, ...]] = {
     "video_grounding": ("video_grounding",),
     "track_text": ("track_text",),
     "track_mark": ("track_mark",),
+    "session": ("session",),
+    "unfamiliar": ("unfamiliar",),
 }
-"""Task to the dialogues that make it up, in equal shares. "chat" is scored for its module only."""
+"""Task to the dialogues that make it up, in equal shares."""
+UNSCORED = ("chat", "session", "unfamiliar")
+"""Tasks that are asked for what is written alone ("module", "invocation"): no invocation of theirs is carried out."""
 SAMPLES = {
     **dict.fromkeys(KINDS, 500),
     "image_generation": 240,
@@ -39,6 +43,8 @@ SAMPLES = {
     "video_generation": 300,
     "image_to_video": 300,
     "video_editing": 60,
+    "session": 300,
+    "unfamiliar": 300,
 }
 """How many samples of a task are asked unless told otherwise: fewer where each takes seconds."""
 WRITTEN_TASKS = ("module", "invocation")

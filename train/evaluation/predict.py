@@ -32,6 +32,7 @@ class Assistant(Protocol):
         seeds: Sequence[int] | None = None,
         message: MessageMode = "hybrid",
         options: Mapping[str, Option] | None = None,
+        carry_out: bool = True,
     ) -> list[Reply]:
         """Answer several conversations."""
 
@@ -147,6 +148,7 @@ def predict(
     message: MessageMode = "hybrid",
     batch: int = 16,
     options: Mapping[str, Option] | None = None,
+    carry_out: bool = True,
     report: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Record]:
     """Answer those of `wanted` that `path` does not hold yet, appending to it batch by batch.
@@ -158,6 +160,7 @@ def predict(
         message: what reaches the specialists.
         batch: conversations answered together.
         options: of the specialists.
+        carry_out: whether specialists do what the answers invoke.
         report: takes a progress line after each batch.
 
     Returns:
@@ -170,7 +173,7 @@ def predict(
     with path.open("a", encoding="utf-8") as file:
         for first in range(0, len(missing), batch):
             group = missing[first : first + batch]
-            for entry in _answer(assistant, group, message, options):
+            for entry in _answer(assistant, group, message, options, carry_out):
                 done[entry.key] = entry
                 file.write(f"{json.dumps(asdict(entry))}\n")
             file.flush()
@@ -183,12 +186,14 @@ def _answer(
     group: Sequence[Item],
     message: MessageMode,
     options: Mapping[str, Option] | None,
+    carry_out: bool,
 ) -> list[Record]:
     replies = assistant.reply_batch(
         [conversation(item.sample()) for item in group],
         seeds=[item.index for item in group],
         message=message,
         options=options,
+        carry_out=carry_out,
     )
     return [record(item, reply) for item, reply in zip(group, replies, strict=True)]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from train.evaluation.extractors import open_extractors
-from train.evaluation.items import KINDS, SAMPLES, WRITTEN_TASKS, Item, items, modes
+from train.evaluation.items import KINDS, SAMPLES, UNSCORED, WRITTEN_TASKS, Item, items, modes
 from train.evaluation.media_scores import left_out, media_scores
 from train.evaluation.options import Options
 from train.evaluation.predict import Assistant, predict, read_records
@@ -62,6 +62,7 @@ class _Run:
                 path,
                 message=message,
                 batch=self.options.batch,
+                carry_out=task not in UNSCORED,
                 report=logger.info,
             )
         if self._left is not None:
@@ -116,7 +117,7 @@ def _task(run: _Run, task: str, split: str) -> list[Row]:
         found = run.predict(task, split, message)
         if task in VISUAL_TASKS and found:
             save_sheet(found, run.options.results / "sheets" / f"{task}-{split}-{message}.png")
-        if task != "chat":
+        if task not in UNSCORED:
             new += run.rows(task, split, message, found)
     return new
 

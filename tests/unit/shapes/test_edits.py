@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import binary_dilation
 
 from train.data.layout import messages
-from train.data.shapes import dialogues, edits, tasks
+from train.data.shapes import dialogues, edited_motion, edits, tasks
 from train.data.shapes.edit_invocations import FULL
 from train.data.shapes.render import amodal_masks, masks, render
 from train.data.shapes.scene import HELD_OUT, scene_at, scene_rng, well_formed
@@ -110,6 +110,22 @@ def test_the_words_of_a_session_decide_between_its_media() -> None:
             assert invocation.module is wanted
             said.add((wanted, sample.turns[-2].text.startswith("<video>")))
     assert len(said) == 4  # each medium, whichever of them was made
+
+
+def test_what_was_edited_is_what_moves() -> None:
+    shares, on_the_edit = [], []
+    for index in range(40):
+        sample = edited_motion.build("follow_up", "train", index, 0, scene_rng("train", index, 0, 7))
+        before, after = sample.images
+        changed = (before != after).any(axis=2)
+        shares.append(changed.mean())
+        invocation = parse_reply(sample.turns[-1].text).invocation
+        assert invocation is not None and invocation.module is Module.VIDEO_GENERATION
+        x1, y1, x2, y2 = (round(64 * value) for value in invocation.regions[0].box)
+        on_the_edit.append(changed[y1:y2, x1:x2].mean() > 0.3)
+        assert sample.condition_text and (not sample.marks or sample.marks[-1][0] <= 1)
+    assert 0 < np.median(shares) < 0.2  # the second picture is the first one, edited
+    assert np.mean(on_the_edit) > 0.5
 
 
 def test_the_same_index_gives_the_same_follow_up() -> None:

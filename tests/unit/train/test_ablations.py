@@ -239,7 +239,7 @@ def test_the_execution_rate_counts_what_was_parsed_routed_and_carried_out(
     class Assistant:
         specialists = dict.fromkeys(set(NAMES) - {"gligen"})
 
-        def reply_batch(self, conversations, *, seeds=None, message="hybrid", options=None):
+        def reply_batch(self, conversations, *, seeds=None, message="hybrid", options=None, carry_out=True):
             text = "<Module>Image Segmentation</Module><Instruction>segmentation: it</Instruction>"
             good = Reply(text="", invocation=parse_reply(text).invocation)
             bad = Reply(text="", error="cannot be parsed")

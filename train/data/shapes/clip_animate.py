@@ -8,6 +8,7 @@ import numpy as np
 
 from train.data.shapes import motion_paths, referring
 from train.data.shapes.motion import MAX_HIDDEN, Clip, Mover, hidden_shares
+from train.data.shapes.referring import Referring
 from train.data.shapes.scene import MIN_VISIBLE, Scene, sample_scene
 
 Rng = np.random.Generator
@@ -31,9 +32,12 @@ def animate(rng: Rng, split: str, frames: int) -> Animation | None:
     """Draws a picture and a motion that begins in its first frame; None if the object drawn has no way to go."""
     scene = sample_scene(rng, split)
     found = referring.expressions(scene, rng, 1)
-    if not found:
-        return None
-    i = found[0].target
+    return set_in_motion(scene, found[0], rng, frames) if found else None
+
+
+def set_in_motion(scene: Scene, what: Referring, rng: Rng, frames: int) -> Animation | None:
+    """Draws a motion of one object of a scene, which begins in the first frame; None if it has no way to go."""
+    i = what.target
     for _ in range(_TRIES):
         path = motion_paths.path_from(rng, scene.objects[i], frames)
         if path is None:
@@ -44,7 +48,7 @@ def animate(rng: Rng, split: str, frames: int) -> Animation | None:
         )
         if _all_stay_visible(movers, i, frames):
             clip = Clip(background=scene.background, movers=movers, frames=frames)
-            return Animation(clip, scene, i, found[0].text, found[0].noun)
+            return Animation(clip, scene, i, what.text, what.noun)
     return None
 
 

@@ -21,7 +21,7 @@ from train.data.shapes import (
     drawing,
     wording,
 )
-from train.data.shapes.clip_animate import animate
+from train.data.shapes.clip_animate import Animation, animate
 from train.data.shapes.clip_edits import ClipEdit
 from train.data.shapes.clip_exchanges import groundings, track_target
 from train.data.shapes.clip_referring import ClipReferring, expression
@@ -84,8 +84,11 @@ def image_to_video(rng: Rng, split: str, frames: int) -> Exchange | None:
     The reply plans where it is when.
     """
     made = animate(rng, split, frames)
-    if made is None:
-        return None
+    return animation(made, rng) if made else None
+
+
+def animation(made: Animation, rng: Rng) -> Exchange:
+    """Ask for a motion, and plan it."""
     clip_film, i = film(made.clip), made.index
     mover = clip_film.clip.movers[i]
     toward = wording.pick(clip_words.TOWARD_SPOKEN[mover.path.direction], rng)

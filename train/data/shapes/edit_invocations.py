@@ -35,8 +35,11 @@ BACKGROUND = "background"
 def image_edit(pic: Picture, rng: Rng, split: str) -> Exchange | None:
     """Change a picture as told; the object to be changed is named or drawn on."""
     made = edits.edit(pic.scene, rng, split)
-    if made is None:
-        return None
+    return asked(pic, rng, made) if made else None
+
+
+def asked(pic: Picture, rng: Rng, made: Edit) -> Exchange | None:
+    """Ask for an edit; None if no words single out what is changed."""
     if made.target is None:
         return _exchange(pic, rng, made, "", "")
     if rng.random() < 0.4:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from train.data.sample import Sample, Turn
-from train.data.shapes import captions, clip_dialogues, clip_words, dialogues, wording
+from train.data.shapes import captions, clip_dialogues, clip_words, dialogues, edited_motion, wording
+from train.data.shapes.earlier import carried_out
 from train.data.shapes.scene import scene_rng
 
 Rng = np.random.Generator
@@ -27,14 +28,14 @@ def follow_up(split: str, index: int, seed: int = 0) -> Sample:
     """A picture that was drawn, and perhaps edited, and then a request about it; always the same one."""
     rng = scene_rng(split, index, seed, _STREAM)
     task = _PICTURE_TASKS[int(rng.integers(len(_PICTURE_TASKS)))]
+    if task == "image_to_video" and rng.random() < 0.3:
+        return edited_motion.build("follow_up", split, index, seed, rng)
     sample = build_one(task, split, index, seed + 1)
     earlier = drawn(objects_of(sample), rng)
     if rng.random() < 0.3:
         edited = dialogues.build("image_edit", split, index, seed + 2)
-        earlier, sample = (
-            [*edited.turns[:1], history(wording.pick(wording.EDIT_REPLIES, rng))],
-            after_edit(edited, sample),
-        )
+        earlier = carried_out(edited.turns[0], wording.EDIT_REPLIES, rng)
+        sample = _after_edit(edited, sample)
     return joined("follow_up", split, index, seed, earlier, spoken(sample, rng))
 
 
@@ -62,21 +63,15 @@ def build_one(task: str, split: str, index: int, seed: int) -> Sample:
 def filmed(objects: Sequence[Mapping[str, str]], rng: Rng) -> list[Turn]:
     """The turns in which a clip of some objects was asked for and made."""
     user = wording.polish(wording.pick(clip_words.GENERATE, rng).format(_listed(objects)), rng)
-    return [Turn(role="user", text=user), history(wording.pick(clip_words.GENERATE_REPLIES, rng))]
-
-
-def history(text: str) -> Turn:
-    """An earlier reply: without its invocation, and not learned from."""
-    return Turn(role="assistant", text=text, learned=False)
+    return carried_out(user, clip_words.GENERATE_REPLIES, rng)
 
 
 def drawn(objects: Sequence[Mapping[str, str]], rng: Rng) -> list[Turn]:
     """The turns in which a picture of some objects was asked for and made."""
-    user = wording.command(wording.GENERATE, rng, what=_listed(objects))
-    return [Turn(role="user", text=user), history(wording.pick(wording.GENERATE_REPLIES, rng))]
+    return carried_out(wording.command(wording.GENERATE, rng, what=_listed(objects)), wording.GENERATE_REPLIES, rng)
 
 
-def after_edit(edited: Sample, sample: Sample) -> Sample:
+def _after_edit(edited: Sample, sample: Sample) -> Sample:
     """The request put behind an edit: the edited picture comes second, so marks move on by one."""
     marks = (*edited.marks, *((index + 1, mask) for index, mask in sample.marks))
     return dataclasses.replace(sample, images=(*edited.images, *sample.images), marks=marks)

@@ -12,9 +12,10 @@ import re
 import numpy as np
 
 from train.data.sample import Sample
-from train.data.shapes import clip_dialogues, clip_words, dialogues, wording
+from train.data.shapes import clip_dialogues, clip_words, dialogues, edited_motion, wording
+from train.data.shapes.earlier import carried_out
 from train.data.shapes.exchanges import picture
-from train.data.shapes.follow_ups import after_edit, build_one, drawn, filmed, history, joined, objects_of, spoken
+from train.data.shapes.follow_ups import build_one, drawn, filmed, joined, objects_of
 from train.data.shapes.motion import clip_at
 from train.data.shapes.render_clip import film
 from train.data.shapes.scene import scene_at, scene_rng
@@ -22,7 +23,7 @@ from train.data.shapes.scene import scene_at, scene_rng
 Rng = np.random.Generator
 TASK = "session"
 _STREAM = 152
-_PICTURE_TASKS = ("image_edit",) * 7 + ("image_to_video",) * 3 + ("segment_text", "segment_mark", "vqa", "caption")
+_PICTURE_TASKS = ("image_edit",) * 7 + ("image_to_video",) * 5 + ("segment_text", "segment_mark", "vqa", "caption")
 _CLIP_TASKS = ("video_edit",) * 3 + ("track_text", "video_qa", "video_caption")
 _KINDS = ("add",) * 5 + ("background",) * 2 + ("recolor", "remove")
 """More of those that name no object, which are easily taken for edits of the other medium; all can say which it is
@@ -50,17 +51,13 @@ def _own_picture(split: str, index: int, seed: int, rng: Rng) -> Sample:
     """A clip that was made, and then a request about a picture that the user brings, or about its edit."""
     made = clip_dialogues.build("video_generate", split, index, seed + 3)
     clip = made.target["clip"]
-    earlier = [*made.turns[:1], history(wording.pick(clip_words.GENERATE_REPLIES, rng))]
+    earlier = carried_out(made.turns[0], clip_words.GENERATE_REPLIES, rng)
     task = wording.pick(_PICTURE_TASKS, rng)
-    sample = _request(task, split, index, seed + 1, rng)
-    if task == "image_to_video" and rng.random() < 0.7:
-        edited = dialogues.build("image_edit", split, index, seed + 2)
-        asked = _led(edited, "<video>").turns[:1]
-        earlier = [*earlier, *asked, history(wording.pick(wording.EDIT_REPLIES, rng))]
-        sample = after_edit(edited, spoken(sample, rng))
+    if task == "image_to_video" and rng.random() < 0.8:
+        sample = edited_motion.build(task, split, index, seed, rng)
     else:
-        sample = _led(sample, "<video>")
-    return joined(TASK, split, index, seed, earlier, dataclasses.replace(sample, clips=(clip,)))
+        sample = _request(task, split, index, seed + 1, rng)
+    return joined(TASK, split, index, seed, earlier, dataclasses.replace(_led(sample, "<video>"), clips=(clip,)))
 
 
 def _own_clip(split: str, index: int, seed: int, rng: Rng) -> Sample:
@@ -68,7 +65,7 @@ def _own_clip(split: str, index: int, seed: int, rng: Rng) -> Sample:
     task = wording.pick(_CLIP_TASKS, rng)
     sample = _request(task, split, index, seed + 1, rng)
     made = dialogues.build("generate", split, index, seed + 3)
-    earlier = [*made.turns[:1], history(wording.pick(wording.GENERATE_REPLIES, rng))]
+    earlier = carried_out(made.turns[0], wording.GENERATE_REPLIES, rng)
     sample = dataclasses.replace(_led(sample, "<image>"), images=(made.target["image"],))
     return joined(TASK, split, index, seed, earlier, sample)
 
@@ -120,6 +117,6 @@ def _naming(words: str, task: str, rng: Rng) -> str:
 
 
 def _led(sample: Sample, medium: str) -> Sample:
-    """The request with another medium in front."""
+    """The conversation with another medium in front of its first words."""
     user = dataclasses.replace(sample.turns[0], text=f"{medium}\n{sample.turns[0].text}")
     return dataclasses.replace(sample, turns=(user, *sample.turns[1:]))
