@@ -118,9 +118,11 @@ class Vitron:
         seen = [tuple(seen_frames(messages, self.config.video.max_frames)) for messages in conversations]
         jobs = [
             _job(answer, messages, message, seed, options, self.specialists.keys(), numbers)
+            if carry_out
+            else _Job(error=answer.error)
             for answer, messages, seed, numbers in zip(answers, conversations, seeds, seen, strict=True)
         ]
-        outputs = self._run(jobs) if carry_out else [_Job(error=answer.error) for answer in answers]
+        outputs = self._run(jobs)
         return [_reply(*parts) for parts in zip(results, answers, outputs, seen, strict=True)]
 
     def generate(

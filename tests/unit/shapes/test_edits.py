@@ -115,7 +115,7 @@ def test_the_words_of_a_session_decide_between_its_media() -> None:
 def test_what_was_edited_is_what_moves() -> None:
     shares, on_the_edit = [], []
     for index in range(40):
-        sample = edited_motion.build("follow_up", "train", index, 0, scene_rng("train", index, 0, 7))
+        sample = edited_motion.build("train", index, 0, scene_rng("train", index, 0, 7))
         before, after = sample.images
         changed = (before != after).any(axis=2)
         shares.append(changed.mean())
@@ -123,7 +123,8 @@ def test_what_was_edited_is_what_moves() -> None:
         assert invocation is not None and invocation.module is Module.VIDEO_GENERATION
         x1, y1, x2, y2 = (round(64 * value) for value in invocation.regions[0].box)
         on_the_edit.append(changed[y1:y2, x1:x2].mean() > 0.3)
-        assert sample.condition_text and (not sample.marks or sample.marks[-1][0] <= 1)
+        words = [turn.text for turn in sample.turns]
+        assert [number for number, _ in sample.marks] == [0] * ("<region>" in words[0]) + [1] * ("<region>" in words[2])
     assert 0 < np.median(shares) < 0.2  # the second picture is the first one, edited
     assert np.mean(on_the_edit) > 0.5
 

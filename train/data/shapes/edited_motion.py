@@ -8,16 +8,17 @@ from train.data.shapes.clip_animate import Animation, Rng, set_in_motion
 from train.data.shapes.earlier import carried_out
 from train.data.shapes.edits import Edit
 from train.data.shapes.exchanges import BoolMask, Exchange, picture
+from train.data.shapes.motion import FRAME_COUNTS
 from train.data.shapes.referring import Referring
 from train.data.shapes.scene import sample_scene
 
+TASK = "image_to_video"
 _KINDS = ("add",) * 4 + ("recolor", "replace", "move", "background", "remove")
 _IT = ("it", "it", "this", "that one")
-_FRAMES = (8, 12, 16)
 
 
-def build(task: str, split: str, index: int, seed: int, rng: Rng) -> Sample:
-    """The four turns as a sample of `task`; mostly what was added or changed is to move."""
+def build(split: str, index: int, seed: int, rng: Rng) -> Sample:
+    """The four turns; mostly what was added or changed is to move."""
     while True:
         before = picture(sample_scene(rng, split))
         made = edits.edit(before.scene, rng, split, wording.pick(_KINDS, rng))
@@ -28,8 +29,8 @@ def build(task: str, split: str, index: int, seed: int, rng: Rng) -> Sample:
     then = clip_invocations.animation(moved, rng)
     assert then.images is not None
     return Sample(
-        id=f"shapes/{task}/{split}/{seed}/{index}",
-        task=task,
+        id=f"shapes/{TASK}/{split}/{seed}/{index}",
+        task=TASK,
         turns=(
             *carried_out(f"<image>\n{asked.user}", wording.EDIT_REPLIES, rng),
             Turn(role="user", text=f"<image>\n{_perhaps_now(then.user, rng)}"),
@@ -38,14 +39,14 @@ def build(task: str, split: str, index: int, seed: int, rng: Rng) -> Sample:
         images=(before.image, *then.images),
         marks=_marks(asked, then),
         condition_text=then.condition_text,
-        target={**then.target, "task": "image_to_video"},
+        target=then.target,
     )
 
 
 def _motion(made: Edit, rng: Rng) -> Animation | None:
     """A motion of an object of the edited scene; what was changed may be called "it"."""
     what = _object(made, rng)
-    moved = set_in_motion(made.scene, what, rng, _FRAMES[int(rng.integers(len(_FRAMES)))]) if what else None
+    moved = set_in_motion(made.scene, what, rng, FRAME_COUNTS[int(rng.integers(len(FRAME_COUNTS)))]) if what else None
     if moved and moved.index == made.result and rng.random() < 0.3:
         return moved._replace(said=wording.pick(_IT, rng))
     return moved

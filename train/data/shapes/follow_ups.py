@@ -28,11 +28,12 @@ def follow_up(split: str, index: int, seed: int = 0) -> Sample:
     """A picture that was drawn, and perhaps edited, and then a request about it; always the same one."""
     rng = scene_rng(split, index, seed, _STREAM)
     task = _PICTURE_TASKS[int(rng.integers(len(_PICTURE_TASKS)))]
-    if task == "image_to_video" and rng.random() < 0.3:
-        return edited_motion.build("follow_up", split, index, seed, rng)
+    after_an_edit = rng.random() < 0.3
+    if after_an_edit and task == edited_motion.TASK:
+        return joined("follow_up", split, index, seed, [], edited_motion.build(split, index, seed, rng))
     sample = build_one(task, split, index, seed + 1)
     earlier = drawn(objects_of(sample), rng)
-    if rng.random() < 0.3:
+    if after_an_edit:
         edited = dialogues.build("image_edit", split, index, seed + 2)
         earlier = carried_out(edited.turns[0], wording.EDIT_REPLIES, rng)
         sample = _after_edit(edited, sample)

@@ -54,7 +54,7 @@ def _own_picture(split: str, index: int, seed: int, rng: Rng) -> Sample:
     earlier = carried_out(made.turns[0], clip_words.GENERATE_REPLIES, rng)
     task = wording.pick(_PICTURE_TASKS, rng)
     if task == "image_to_video" and rng.random() < 0.8:
-        sample = edited_motion.build(task, split, index, seed, rng)
+        sample = edited_motion.build(split, index, seed, rng)
     else:
         sample = _request(task, split, index, seed + 1, rng)
     return joined(TASK, split, index, seed, earlier, dataclasses.replace(_led(sample, "<video>"), clips=(clip,)))

@@ -15,6 +15,7 @@ from train.data.sample import Sample, Turn
 from train.data.shapes import captions, clip_words, drawing, questions, wording
 from train.data.shapes.clip_invocations import EDIT_PATTERNS
 from train.data.shapes.edit_invocations import BACKGROUND, FULL, INSTRUCTIONS
+from train.data.shapes.motion import FRAME_COUNTS
 from train.data.shapes.render import mask_box
 from train.data.shapes.scene import BACKGROUND_COLORS, COLORS, SHAPES, scene_rng
 from train.data.shapes.unfamiliar_media import Scenery, scenery
@@ -25,7 +26,6 @@ Rng = np.random.Generator
 TASK = "unfamiliar"
 _STREAM = 170
 _CLIP_SHARE = 0.7
-_LENGTHS = (8, 12, 16)
 _KINDS = ("segment",) * 4 + ("recolor", "remove", "replace", "background", "add") + ("caption", "count", "exists")
 _POINTED = ("segment", "recolor", "remove", "replace")
 NOTHING = "I see no shapes that I know."
@@ -63,7 +63,7 @@ def unfamiliar(split: str, index: int, seed: int = 0) -> Sample:
     """A request about a picture or clip without any shapes; always the same one."""
     rng = scene_rng(split, index, seed, _STREAM)
     in_clip = bool(rng.random() < _CLIP_SHARE)
-    view = scenery(rng, int(rng.choice(_LENGTHS)) if in_clip else 1)
+    view = scenery(rng, int(rng.choice(FRAME_COUNTS)) if in_clip else 1)
     kind = wording.pick(_KINDS, rng)
     thing, drawn, frame = _thing(rng), None, 0
     if kind in _POINTED and rng.random() < 0.35:
