@@ -19,7 +19,8 @@ serve: $(STAMP)  ## Serve the tiny preset on http://127.0.0.1:$(PORT)
 	@exec $(BIN)/python -m deployments serve --port $(PORT)
 
 test: $(STAMP) check  ## Lint, type-check and run every test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/train tests/serve
 
 check: $(STAMP)  ## Lint and type-check only
 	$(BIN)/ruff check .

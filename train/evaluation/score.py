@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -21,7 +19,6 @@ from vitron.evaluation import captions, generation, grounding, segmentation, vqa
 from vitron.evaluation.generation import ContentMatch
 from vitron.evaluation.segmentation import Overlap
 from vitron.evaluation.table import Row
-from vitron.media import decode_image
 from vitron.types import Module
 
 _BY_KIND = ("vqa", "region_vqa", "rec", "video_qa", "image_editing", "video_editing")
@@ -110,13 +107,7 @@ def case_match(case: Case) -> ContentMatch:
 
 
 def _reading(case: Case) -> oracle.Reading | None:
-    return _read(case.record.images[0]) if case.record.images else None
-
-
-@functools.lru_cache(maxsize=4096)
-def _read(png: str) -> oracle.Reading:
-    """Read a picture once for all metrics and sheets: the oracle is the slow part of scoring."""
-    return oracle.read(decode_image(base64.b64decode(png)))
+    return oracle.read(case.record.decoded_images()[0]) if case.record.images else None
 
 
 def _attributes(thing: oracle.ReadObject) -> dict[str, str]:

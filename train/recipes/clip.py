@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train.recipe import Build, Job, Objective, Recipe, start
-from train.recipes.clip_data import NAMES, Batch, Captioned
+from train.recipes.clip_data import Batch, Captioned
+from train.recipes.clip_patches import PatchHeads, dense_losses
 from train.recipes.clip_scores import HeldOut
 from train.recipes.specialists import refuse_stock
 from train.settings import Settings
@@ -37,25 +38,19 @@ SETTINGS = Settings(
     warmup=30,
     validate_steps=200,
 )
-WEIGHTS = {"shape": 3.0, "color": 1.0, "size": 1.0}
-"""Shapes are by far the hardest to see in patches of 8 pixels: they need several patches put together."""
-BOX_WEIGHT = 4.0
-BACKGROUND_WEIGHT = 0.25
 MAX_SCALE = 50.0
 NUM_HELD_OUT = 256
 
 
-class ClipHeads(nn.Module):
-    """Projections into the common space, its temperature, and the heads of the dense loss."""
+class ClipHeads(PatchHeads):
+    """Projections into the common space and its temperature beside them."""
 
     def __init__(self, config: ClipConfig) -> None:
-        super().__init__()
+        super().__init__(config)
         dim = int(config.vision["projection_dim"])
         self.image_projection = nn.Linear(config.width, dim, bias=False)
         self.text_projection = nn.Linear(int(config.text["hidden_size"]), dim, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(10.0)))
-        self.dense = nn.ModuleDict({name: nn.Linear(config.width, len(words) + 1) for name, words in NAMES.items()})
-        self.box = nn.Linear(config.width, 4)
 
 
 class ClipPair(Objective):
@@ -64,19 +59,12 @@ class ClipPair(Objective):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return the contrastive loss and the parts of the dense one."""
         features, pictures, texts = self.embed(batch.pixels, batch.ids)
-        losses = {"contrastive": self._contrastive(pictures.float(), texts.float())}
-        found = batch.labels[..., 0] > 0
-        weight = torch.where(found, 1.0, BACKGROUND_WEIGHT).flatten()
-        for column, name in enumerate(NAMES):
-            logits = self.dense(name, features).flatten(0, 1)
-            loss = F.cross_entropy(logits, batch.labels[..., column].flatten(), reduction="none")
-            losses[name] = WEIGHTS[name] * (loss * weight).sum() / weight.sum()
-        losses["box"] = BOX_WEIGHT * F.l1_loss(self.boxes(features)[found], batch.places[found])
-        return losses
+        contrastive = self._contrastive(pictures.float(), texts.float())
+        return {"contrastive": contrastive, **dense_losses(self.heads, features, batch.labels, batch.places)}
 
     def embed(self, pixels: Tensor, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return patch features `[B, N, D]` and normalised picture and text embeddings `[B, dim]`."""
-        encoder, heads = self.parts["clip_vision"], self._heads
+        encoder, heads = self.parts["clip_vision"], self.heads
         assert isinstance(encoder, ImageEncoder)
         seen = encoder.vision_tower(pixel_values=pixels, output_hidden_states=True)
         features = seen.hidden_states[encoder.config.feature_layer][:, 1:]
@@ -85,18 +73,9 @@ class ClipPair(Objective):
         texts = F.normalize(heads.text_projection(read.pooler_output), dim=-1)
         return features, pictures, texts
 
-    def dense(self, name: str, features: Tensor) -> Tensor:
-        """Return logits `[B, N, words + 1]` of what patches show; 0 is the background."""
-        logits: Tensor = self._heads.dense[name](features)
-        return logits.float()
-
-    def boxes(self, features: Tensor) -> Tensor:
-        """Return the box `[B, N, 4]` of the object that covers each patch."""
-        boxes: Tensor = self._heads.box(features)
-        return boxes.float()
-
     @property
-    def _heads(self) -> ClipHeads:
+    def heads(self) -> ClipHeads:
+        """What only training needs."""
         heads = self.parts["clip_heads"]
         assert isinstance(heads, ClipHeads)
         return heads
@@ -104,7 +83,7 @@ class ClipPair(Objective):
     def _contrastive(self, pictures: Tensor, texts: Tensor) -> Tensor:
         # Cosines in bf16 would be too coarse for a temperature of 50.
         with torch.autocast(pictures.device.type, enabled=False):
-            scale = self._heads.logit_scale.clamp(max=math.log(MAX_SCALE)).exp()
+            scale = self.heads.logit_scale.clamp(max=math.log(MAX_SCALE)).exp()
             logits = scale * pictures @ texts.T
             target = torch.arange(len(logits), device=logits.device)
             return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2

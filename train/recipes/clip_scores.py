@@ -14,6 +14,7 @@ from torch import Tensor
 from train.data.shapes.render import render
 from train.data.shapes.scene import BACKGROUND_COLORS
 from train.recipes.clip_data import NAMES, Batch, Captioned
+from train.recipes.clip_patches import named_right
 from train.recipes.specialists import save_grid
 from vitron.types import Image
 
@@ -55,10 +56,8 @@ class HeldOut:
         features, pictures, texts = self._pair.embed(self.batch.pixels, self.batch.ids)
         found = self.batch.labels[..., 0] > 0
         result = {"retrieval": float((best(pictures, texts) == torch.arange(len(texts))).float().mean())}
-        for column, name in enumerate(NAMES):
-            right = self._pair.dense(name, features).argmax(-1) == self.batch.labels[..., column]
-            result[name] = float(right[found].float().mean())
-        result["box_l1"] = float(F.l1_loss(self._pair.boxes(features)[found], self.batch.places[found]))
+        result |= named_right(self._pair.heads, features, self.batch.labels)
+        result["box_l1"] = float(F.l1_loss(self._pair.heads.boxes(features)[found], self.batch.places[found]))
         return result
 
     @torch.no_grad()
@@ -66,7 +65,7 @@ class HeldOut:
         """Write `patches.png` (pictures, what patches show, what they are taken for) and `captions.txt`."""
         features, pictures, texts = self._pair.embed(self.batch.pixels, self.batch.ids)
         column = list(NAMES).index("color")
-        seen = self._pair.dense("color", features[:NUM_DRAWN]).argmax(-1)
+        seen = self._pair.heads.named("color", features[:NUM_DRAWN]).argmax(-1)
         scenes = self._data.scenes(0)
         shown = [render(scene) for scene in scenes[:NUM_DRAWN]]
         side = shown[0].shape[0] // self._data.grid

@@ -74,6 +74,11 @@ class Batches:
             self._check_kinds()
         self._talk, self._clip_talk = (_repeated(tasks) for tasks in (plan.packed, plan.clips))
 
+    @property
+    def only_shapes(self) -> bool:
+        """Whether all of it comes from the Shapes world."""
+        return all(isinstance(source, ShapesTask) for source in self.mixture.sources.values())
+
     def __call__(self, number: int) -> dict[str, Batch]:
         """Make one micro-batch."""
         size = self.settings.micro_batch

@@ -11,7 +11,7 @@ from train.data.collate import Batch, Calls
 from train.recipe import Objective
 from train.recipes.parts import LanguageSide
 from train.recipes.teachers import PROJECTIONS, SpecialistTeacher, Teacher
-from vitron.encoders.image import ImageEncoder
+from train.recipes.unseen_pairs import UnseenPairs
 from vitron.encoders.video import embed_clips
 from vitron.llm.core import Learned
 from vitron.llm.synergy import TaskDiscriminator, ramp, synergy_loss
@@ -41,6 +41,7 @@ class Conversations(Objective):
         teachers: Mapping[str, Teacher],
         discriminator: TaskDiscriminator | None = None,
         *,
+        unseen: UnseenPairs | None = None,
         adversarial: bool = True,
         whole: bool = True,
     ) -> None:
@@ -51,6 +52,7 @@ class Conversations(Objective):
             side: the LLM and what stands in front of it.
             teachers: by the specialist's name; without any the signal embedding learns nothing.
             discriminator: names the task from v^s; None: there is none.
+            unseen: says which next tokens do not compete; None: all do.
             adversarial: whether v^s unlearns what it names; False: it only watches.
             whole: whether the reversed gradient goes on into the LLM; False: it ends at the head of v^s.
         """
@@ -58,6 +60,7 @@ class Conversations(Objective):
         # In a tuple: their weights are in `parts`, once.
         self._held = (side.model, side.image, side.region, side.video, discriminator)
         self.teachers, self.adversarial, self._whole = dict(teachers), adversarial, whole
+        self.unseen = unseen
 
     def train(self, mode: bool = True) -> Conversations:
         """Set the mode of what learns; what is frozen stays as it is served."""
@@ -73,17 +76,26 @@ class Conversations(Objective):
             learned = self.learn(batch)
             # Packed conversations mix words with sentences; the fixed wording of single requests is learned soon.
             weights = None if kind == "request" else answer_weights(batch.labels, IGNORE)
-            losses[kind] = language_loss(learned.logits, learned.targets, weights)
+            losses[kind] = language_loss(self._competing(learned, batch), learned.targets, weights)
             for name, value in self._signal_losses(learned, batch):
                 losses[name] = losses[name] + value if name in losses else value
         return losses
+
+    def _competing(self, learned: Learned, batch: Batch) -> Tensor:
+        """Return the logits of what the training data can ask for."""
+        if self.unseen is None:
+            return learned.logits
+        before = batch.ids[:, :-1][batch.labels[:, 1:] != IGNORE]
+        logits: Tensor = self.unseen(learned.logits, before, learned.targets)
+        return logits
 
     def learn(self, batch: Batch) -> Learned:
         """Run the LLM on a batch."""
         model, image, region, video, _ = self._held
         features = regions = clips = None
         if batch.pixels is not None:
-            patches = _patches(image, batch.pixels, sum(batch.lengths))
+            with torch.no_grad():  # The tower never learns here (paper §3.1).
+                patches = image(batch.pixels)
             if batch.owners is not None and batch.weights is not None and batch.geometry is not None:
                 regions = region(patches[batch.owners].float(), batch.weights, batch.geometry)
             frames = sum(batch.lengths)
@@ -122,17 +134,6 @@ class Conversations(Objective):
             shared = (learned.signal.shared if self._whole else learned.cut_off).float()
             with torch.autocast(shared.device.type, enabled=False):
                 yield "task", synergy_loss(discriminator, shared, batch.modules, strength)
-
-
-def _patches(image: ImageEncoder, pixels: Tensor, frames: int) -> Tensor:
-    """Encode pictures and the frames behind them; the tower learns from pictures, frames would cost thrice as much."""
-    learns = torch.is_grad_enabled() and _learns(image)
-    if not learns or not frames:
-        with torch.set_grad_enabled(learns):
-            return image(pixels)
-    with torch.no_grad():
-        seen = image(pixels[len(pixels) - frames :])
-    return torch.cat([image(pixels[: len(pixels) - frames]), seen]) if len(pixels) > frames else seen
 
 
 def _learns(part: nn.Module) -> bool:

@@ -33,6 +33,7 @@ from train.recipes.parts import (
     open_video_generators,
 )
 from train.recipes.teachers import GenerationTeacher, SegmentationTeacher, SpecialistTeacher, Teacher
+from train.recipes.unseen_pairs import UnseenPairs
 from train.settings import Settings
 from vitron.config import VitronConfig
 from vitron.llm.synergy import TaskDiscriminator
@@ -48,11 +49,9 @@ ADAM_NAMES = (
     "queries",
     "geometry.0",
     "video_projector",
-    "vision_tower",
     "discriminator",
 )
-"""First and last layers stay with AdamW; so does the discriminator, whose game momentum would turn in circles, and the
-vision tower, which is to be adapted and not made anew."""
+"""First and last layers stay with AdamW; so does the discriminator, whose game momentum would turn in circles."""
 Taught = Literal["no", "distance", "specialists"]
 INVOKING = ("generate", "generate_like", "segment_text", "segment_mark", "segment_reference", "image_edit")
 """Requests on pictures that end in an invocation."""
@@ -137,20 +136,22 @@ def make_job(step: Step, build: Build) -> Job:
         discriminator = TaskDiscriminator(build.config.synergy, build.config.signal, len(Module))
         parts["discriminator"] = discriminator
         new.add("discriminator")
+    whole = step.taught(build.config) == "specialists"
+    collate = Collator(build.config, side.tokenizer, taught=max(1, build.settings.micro_batch // 4) if whole else 0)
+    batches = Batches(step.plan, build.settings, collate)
     objective = Conversations(
         parts,
         side,
         teachers,
         discriminator,
+        # Other data sets may well ask for what the Shapes world holds back.
+        unseen=UnseenPairs(side.tokenizer) if batches.only_shapes else None,
         adversarial=step.adversary == "full",
         # An LLM that learns as a whole unlearns to invoke before v^s unlearns the task (docs/decisions.md).
         whole=bool(build.config.language.lora_rank),
     )
     objective.to(build.device)
-    whole = step.taught(build.config) == "specialists"
-    collate = Collator(build.config, side.tokenizer, taught=max(1, build.settings.micro_batch // 4) if whole else 0)
     scores = Scores(step, build, side, objective)
-    batches = Batches(step.plan, build.settings, collate)
     return Job(
         objective=objective,
         batches=batches,

@@ -205,7 +205,7 @@ def grounded_qa(preset: str) -> Recipe:
                     "rec": 5,
                     "region_caption": 3,
                     "caption": 2,
-                    "chat": 2,
+                    "chat": 6,
                 },
                 packed={
                     "grounded_vqa": 3,

@@ -29,8 +29,6 @@ from vitron.specialists.video_diffusion import condition_projection
 
 FRONT = ("region_encoder", VIDEO)
 """Parts that embed what is seen, beside the projector."""
-VISION = 0.2
-"""Factor on the rate of a vision tower that learns along. The stock tower never does (paper §3.1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,10 +72,13 @@ class LanguageSide:
 
 
 def language_rates(config: VitronConfig, learns: Learns) -> dict[str, float]:
-    """Return the factors on the rates of the language side's parts."""
+    """Return the factors on the rates of the language side's parts; the vision tower never learns (paper §3.1).
+
+    Where it learned along, it lost what shapes look like (docs/decisions.md).
+    """
     if not config.language.lora_rank:
         front = dict.fromkeys(FRONT, learns.front_whole)
-        return {"clip_vision": VISION * learns.front_whole, "language_model": learns.whole, **front}
+        return {"clip_vision": 0.0, "language_model": learns.whole, **front}
     return {
         "clip_vision": 0.0,
         "lora": float(learns.llm != "nothing"),
@@ -93,7 +94,6 @@ def open_language_side(build: Build, learns: Learns, new: set[str]) -> LanguageS
     """
     config, weights = build.config, build.weights
     image = load_image_encoder(config, weights)
-    _freeze_unread(image)
     region, video = make_region_encoder(config), make_video_projector(config)
     for name, part in zip(FRONT, (region, video), strict=True):
         start(part, name, weights, new)
@@ -110,15 +110,6 @@ def open_language_side(build: Build, learns: Learns, new: set[str]) -> LanguageS
         video.field.requires_grad_(False)  # `motion_field` trains it
     parts = {"clip_vision": image, **parts, **dict(zip(FRONT, (region, video), strict=True))}
     return LanguageSide(parts=parts, model=model, image=image, region=region, video=video, tokenizer=tokenizer)
-
-
-def _freeze_unread(image: ImageEncoder) -> None:
-    """Freeze what stands behind the hidden state that is read: it gets no gradient, which DDP takes for an error."""
-    tower = image.vision_tower
-    layers = list(tower.encoder.layers)
-    # Hidden state 0 is the embedding; feature_layer counts from the end.
-    for unread in (*layers[len(layers) + 1 + image.config.feature_layer :], tower.post_layernorm):
-        unread.requires_grad_(False)
 
 
 def _adapted(

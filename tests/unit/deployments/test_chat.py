@@ -240,7 +240,7 @@ def test_edges_are_counted_by_source_and_target() -> None:
     assert MODEL not in text
 
 
-def wait_until(condition: Any, seconds: float = 5.0) -> None:
+def wait_until(condition: Any, seconds: float = 30.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"

@@ -55,7 +55,7 @@ def test_masks_of_objects_read_overlap_the_true_ones() -> None:
 def test_an_empty_picture_holds_no_object() -> None:
     canvas = paint_background(Background(color="brown", texture="noise", seed=1), 64, 64)
     found = read(np.clip(canvas, 0, 255).astype(np.uint8))
-    assert found.objects == [] and found.background == "brown"
+    assert found.objects == () and found.background == "brown"
 
 
 def test_matching_is_by_multiset_and_exact_unless_told() -> None:

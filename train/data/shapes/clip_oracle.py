@@ -77,11 +77,7 @@ def read_clip(frames: npt.NDArray[np.uint8]) -> ClipReading:
     """
     if frames.ndim != 4 or not len(frames):
         raise ValueError(f"frames has shape {frames.shape}, must be [T, H, W, 3] with T of at least 1")
-    readings: list[Reading] = []
-    for t, frame in enumerate(frames):
-        # At rest nothing changes, and reading is what costs time.
-        same = t > 0 and np.array_equal(frame, frames[t - 1])
-        readings.append(readings[-1] if same else oracle.read(frame))
+    readings = [oracle.read(frame) for frame in frames]
     size = float(max(frames.shape[1:3]))
     chains = join_hidden(link([reading.objects for reading in readings], size), readings, size)
     kept = [chain for chain in chains if len(chain) >= min(_MIN_SEEN, len(frames))]
