@@ -28,7 +28,7 @@ from train.strategy import Strategy
 
 STATE = "training/state.safetensors"
 FIXED = ("recipe", "preset")
-FIXED_SETTINGS = ("batch", "seed")
+FIXED_SETTINGS = ("batch", "seed", "data")
 """What a run may not change on its way: the order of samples follows from it."""
 
 

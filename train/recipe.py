@@ -7,7 +7,7 @@ workers there are.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,7 +57,8 @@ class Job:
         adam_names: matrices whose names hold one of these stay with AdamW (first and last layers).
         occasional: parts that not every micro-batch runs. Gathering a part is a matter of all workers, so what divides
             a model has to gather these whenever the objective is called.
-        new: parts that no weights are loaded into, so that the table at the start can say so.
+        new: parts that no weights are loaded into.
+        sources: part -> where its weights come from, for the table at the start; `Recipe.build` fills it in.
         notes: lines on the data that stand under that table.
     """
 
@@ -69,6 +70,7 @@ class Job:
     adam_names: tuple[str, ...] = ()
     occasional: frozenset[str] = frozenset()
     new: frozenset[str] = frozenset()
+    sources: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -115,7 +117,7 @@ class Recipe:
         for name, part in job.objective.parts.items():
             if self.rates[name] == 0:
                 part.requires_grad_(False)
-        return job
+        return replace(job, sources={name: "new" if name in job.new else _source(name, weights) for name in parts})
 
 
 def start(module: nn.Module, part: str, weights: Weights, new: set[str]) -> None:
@@ -124,3 +126,12 @@ def start(module: nn.Module, part: str, weights: Weights, new: set[str]) -> None
         weights.load(part, module)
     else:
         new.add(part)
+
+
+def _source(part: str, weights: Weights) -> str:
+    for name in (f"{part}.safetensors", part):
+        try:
+            return Weights(weights.find(name).parent).name
+        except FileNotFoundError:
+            continue
+    return "stock checkpoint"

@@ -15,7 +15,6 @@ from train.stopping import Interrupted, Signals
 from train.trackers import KEPT, Tracker, open_trackers
 from train.trainer import Trainer
 from train.world import World, close_world, open_world
-from vitron.weights import ASSETS, Weights
 
 
 class Run(NamedTuple):
@@ -61,7 +60,7 @@ def take_part(
     weights = open_run(run.recipe.preset, run.start)
     job = run.recipe.build(weights, run.settings, world.device)
     remote = run.start and "://" in run.start and not FolderSaver(run.start, World()).local
-    base = run.start if run.start and remote else _name(weights)
+    base = run.start if run.start and remote else weights.name
     try:
         trainer = Trainer(run.recipe, job, run.settings, world, saver, progress, base=base)
         trainer.run(leave)
@@ -82,11 +81,6 @@ def train_here(run: Run, say: Callable[[str], None] | None = None) -> None:
     close_world()
     if done < run.settings.steps:
         raise Interrupted(run.name, done, signals.status)
-
-
-def _name(weights: Weights) -> str:
-    """Return what a manifest calls weights: a preset by its name, a folder by its path."""
-    return weights.folder.name if weights.folder.parent == ASSETS else str(weights.folder)
 
 
 def _print(line: str) -> None:

@@ -213,8 +213,7 @@ class Trainer:
             every = sum(p.numel() for p in part.parameters())
             trained = sum(p.numel() for p in part.parameters() if p.requires_grad)
             rate = self.recipe.rates[name] * self.settings.lr
-            source = "new" if name in self.job.new else self.base
-            say(f"{name:<20} {every:>12,} {trained:>12,} {rate:>9.1e}  {source}")
+            say(f"{name:<20} {every:>12,} {trained:>12,} {rate:>9.1e}  {self.job.sources[name]}")
         for note in self.job.notes:
             say(note)
         s = self.settings

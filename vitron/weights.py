@@ -130,6 +130,11 @@ class Weights:
         return dict(json.loads(path.read_text())) if path.exists() else {}
 
     @property
+    def name(self) -> str:
+        """What people and manifests call these weights: a preset, or the path of their folder."""
+        return self.folder.name if self.folder.parent == ASSETS else str(self.folder)
+
+    @property
     def revision(self) -> str:
         """A short name of this version of the weights, for caches and result tables."""
         return str(self.manifest().get("revision", self.folder.name))

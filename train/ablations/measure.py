@@ -16,6 +16,7 @@ from train.recipes.language_recipe import Scores
 from train.recipes.language_scores import (
     CHUNK,
     HeldOut,
+    answer,
     probe_scores,
     reply_scores,
     signal_scores,
@@ -59,7 +60,7 @@ class Bench:
     def replies(self, tasks: Sequence[str]) -> list[Measured]:
         """Return the share of right replies, freely written."""
         held = self._held(tasks)
-        found = reply_scores(self._scores.build.config, self._scores.side, held, tasks)
+        found = reply_scores(answer(self._scores.build.config, self._scores.side, held, tasks))
         return _by_task(found, held, ("right",))
 
     @torch.no_grad()

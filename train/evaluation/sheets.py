@@ -14,16 +14,15 @@ from train.evaluation.clip_sheets import CLIP_TASKS, clip_sheet
 from train.evaluation.score import Case, case_iou, case_match, case_overlap
 from train.evaluation.score_edits import edited_image
 from train.evaluation.score_tracks import TRACK_TASKS
+from train.evaluation.tiles import DRAWN, GIVEN, SIDE, WANTED, draw_box, enlarged, outlined
 from train.evaluation.track_sheets import track_sheet
 from vitron.evaluation.grounding import first_box
 from vitron.evaluation.segmentation import union_of
 from vitron.regions import box_of
-from vitron.types import BoolMask, Box, Image
+from vitron.types import BoolMask
 
-SIDE = 160
 TEXT_HEIGHT = 54
 COLUMNS = 4
-_WANTED, _GIVEN, _DRAWN = (0, 200, 0), (255, 0, 200), (255, 160, 0)
 
 
 def quality(case: Case) -> float:
@@ -78,18 +77,18 @@ def _segmentation_panels(case: Case) -> tuple[PillowImage.Image, PillowImage.Ima
     target = np.asarray(case.sample.target["mask"], dtype=np.bool_)
     image = case.sample.images[-1]
     result = union_of(case.record.decoded_masks())
-    left = _outlined(case.sample.images[0], _marks(case, 0), _DRAWN)
-    right = image if result is None else _outlined(image, result, _GIVEN)
-    return _enlarged(left), _enlarged(_outlined(right, target, _WANTED, inside=True))
+    left = outlined(case.sample.images[0], _marks(case, 0), DRAWN)
+    right = image if result is None else outlined(image, result, GIVEN)
+    return enlarged(left), enlarged(outlined(right, target, WANTED, inside=True))
 
 
 def _rec_panels(case: Case) -> tuple[PillowImage.Image, PillowImage.Image]:
-    picture = _enlarged(case.sample.images[-1])
+    picture = enlarged(case.sample.images[-1])
     left, right = picture.copy(), picture.copy()
-    _draw_box(left, case.sample.target["box"], _WANTED)
+    draw_box(left, case.sample.target["box"], WANTED)
     given = first_box(case.record.text)
     if given is not None:
-        _draw_box(right, given, _GIVEN)
+        draw_box(right, given, GIVEN)
     return left, right
 
 
@@ -97,11 +96,11 @@ def _generation_panels(case: Case) -> tuple[PillowImage.Image, PillowImage.Image
     blank = PillowImage.new("RGB", (SIDE, SIDE), (235, 235, 235))
     left, made = blank, case.record.decoded_images()
     if case.sample.images:
-        left = _enlarged(case.sample.images[0])
+        left = enlarged(case.sample.images[0])
         marked = _marks(case, 0)
         if marked is not None and marked.any():
-            _draw_box(left, box_of(marked), _DRAWN)
-    return left, _enlarged(made[0]) if made else blank
+            draw_box(left, box_of(marked), DRAWN)
+    return left, enlarged(made[0]) if made else blank
 
 
 _PANELS: dict[str, Callable[[Case], tuple[PillowImage.Image, PillowImage.Image]]] = {
@@ -115,25 +114,3 @@ VISUAL_TASKS = (*_PANELS, *CLIP_TASKS, *TRACK_TASKS)
 
 def _marks(case: Case, image: int) -> BoolMask | None:
     return union_of(mask for index, mask in case.sample.marks if index == image)
-
-
-def _outlined(image: Image, mask: BoolMask | None, colour: tuple[int, int, int], *, inside: bool = False) -> Image:
-    """Tint `mask`, or only its border pixels where `inside` is set."""
-    if mask is None or not mask.any():
-        return image
-    padded = np.pad(mask, 1)
-    core = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    chosen = mask & ~core if inside else mask
-    drawn = image.copy()
-    strength = 1.0 if inside else 0.55
-    drawn[chosen] = (strength * np.array(colour) + (1 - strength) * drawn[chosen]).astype(np.uint8)
-    return drawn
-
-
-def _enlarged(image: Image) -> PillowImage.Image:
-    return PillowImage.fromarray(image).resize((SIDE, SIDE), PillowImage.Resampling.NEAREST)
-
-
-def _draw_box(picture: PillowImage.Image, box: Box, colour: tuple[int, int, int]) -> None:
-    corners = [value * (SIDE - 1) for value in box]
-    ImageDraw.Draw(picture).rectangle(corners, outline=colour, width=2)

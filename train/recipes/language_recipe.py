@@ -16,6 +16,7 @@ from train.recipes.language_data import Batches, Plan, told
 from train.recipes.language_objective import Conversations
 from train.recipes.language_scores import (
     HeldOut,
+    answer,
     draw_pictures,
     probe_scores,
     reply_scores,
@@ -32,6 +33,7 @@ from train.recipes.parts import (
     open_segmenter,
     open_video_generators,
 )
+from train.recipes.reply_pictures import Answered, draw_replies
 from train.recipes.teachers import GenerationTeacher, SegmentationTeacher, SpecialistTeacher, Teacher
 from train.recipes.unseen_pairs import UnseenPairs
 from train.settings import Settings
@@ -157,7 +159,7 @@ def make_job(step: Step, build: Build) -> Job:
         batches=batches,
         validate=scores,
         score="score",
-        draw=partial(scores.draw, gligen) if gligen is not None and whole else None,
+        draw=partial(scores.draw, gligen if whole else None),
         adam_names=ADAM_NAMES,
         occasional=frozenset(parts) - STEADY,
         new=frozenset(new),
@@ -189,6 +191,7 @@ class Scores:
         tasks = dict.fromkeys((*step.checked, *step.own, *invoking))
         collate = Collator(build.config, side.tokenizer, taught=REPLIES if self.taught == "specialists" else 0)
         self.held = HeldOut(tuple(tasks), REPLIES, collate, build.device)
+        self.answered: dict[str, list[Answered]] = {}
 
     def __call__(self) -> Mapping[str, float]:
         """Return all metrics, and as "score" what ranks checkpoints: higher is better."""
@@ -196,16 +199,19 @@ class Scores:
         metrics = token_scores(self.objective, self.held)
         # The engine needs whole weights, which workers of the other strategies do not hold between steps.
         if step.own and self.build.settings.strategy == "ddp":
-            metrics |= reply_scores(self.build.config, self.side, self.held, step.own)
+            self.answered = answer(self.build.config, self.side, self.held, step.own)
+            metrics |= reply_scores(self.answered)
         if self.taught != "no":
             metrics |= signal_scores(self.objective, self.held, (*INVOKING, *CLIP_INVOKING))
         if step.adversary != "no":
             metrics |= probe_scores(self.objective, self.held, (*INVOKING, *CLIP_INVOKING), seed)
         return {**metrics, "score": self._score(metrics)}
 
-    def draw(self, gligen: Gligen, folder: Path) -> None:
-        """Draw what held-out messages ask for."""
-        for task in ("generate", "generate_like"):
+    def draw(self, gligen: Gligen | None, folder: Path) -> None:
+        """Draw what was replied in the validation just made, and what held-out messages ask a generator for."""
+        if self.answered:
+            draw_replies(self.answered, folder / "replies.png")
+        for task in ("generate", "generate_like") if gligen is not None else ():
             draw_pictures(self.objective, gligen, self.held, task, folder / f"{task}.png")
 
     def _score(self, metrics: Mapping[str, float]) -> float:

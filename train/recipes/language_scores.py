@@ -14,6 +14,7 @@ from train.data.sample import Sample
 from train.data.shapes.tasks import build
 from train.recipes.language_objective import Conversations
 from train.recipes.parts import LanguageSide
+from train.recipes.reply_pictures import Answered
 from train.recipes.reply_scores import right
 from train.recipes.specialists import save_grid
 from train.recipes.teachers import SegmentationTeacher, SpecialistTeacher
@@ -70,8 +71,8 @@ def token_scores(objective: Conversations, held: HeldOut) -> dict[str, float]:
     return found
 
 
-def reply_scores(config: VitronConfig, side: LanguageSide, held: HeldOut, tasks: Sequence[str]) -> dict[str, float]:
-    """Return the share of right replies by task, written freely by the engine that serves."""
+def answer(config: VitronConfig, side: LanguageSide, held: HeldOut, tasks: Sequence[str]) -> dict[str, list[Answered]]:
+    """Return replies by task, written freely by the engine that serves, and judged."""
     assistant = Vitron(
         config=config,
         image_encoder=side.image,
@@ -82,9 +83,14 @@ def reply_scores(config: VitronConfig, side: LanguageSide, held: HeldOut, tasks:
     for task in tasks:
         samples = held.samples(task)
         replies = assistant.reply_batch([messages(sample)[:-1] for sample in samples], params=params)
-        verdicts = [right(sample, reply) for sample, reply in zip(samples, replies, strict=True)]
-        found[f"{task}_right"] = sum(verdicts) / len(verdicts)
+        pairs = zip(samples, replies, strict=True)
+        found[task] = [Answered(sample, reply, right(sample, reply)) for sample, reply in pairs]
     return found
+
+
+def reply_scores(answered: Mapping[str, Sequence[Answered]]) -> dict[str, float]:
+    """Return the share of right replies by task."""
+    return {f"{task}_right": sum(each.right for each in found) / len(found) for task, found in answered.items()}
 
 
 def signal_scores(objective: Conversations, held: HeldOut, tasks: Sequence[str]) -> dict[str, float]:

@@ -113,7 +113,11 @@ def test_nothing_to_start_from_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"batch": 32}, "batch: got 32, but the run in .* has 16"), ({"seed": 1}, "seed: got 1")],
+    [
+        ({"batch": 32}, "batch: got 32, but the run in .* has 16"),
+        ({"seed": 1}, "seed: got 1"),
+        ({"data": "caption=1"}, "data: got 'caption=1', but the run in .* has ''"),
+    ],
 )
 def test_a_run_cannot_change_the_order_of_its_samples_on_its_way(
     changes: dict[str, int], words: str, tmp_path: Path

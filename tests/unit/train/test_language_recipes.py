@@ -335,6 +335,7 @@ def test_a_chain_of_steps_trains_on_is_shipped_and_answers(begin: Weights, tmp_p
     assert sorted(path.name for path in (tmp_path / "decoder/samples").iterdir()) == [
         "generate.png", "generate.txt", "generate_like.png", "generate_like.txt"
     ]  # fmt: skip
+    assert [path.name for path in (tmp_path / "alignment/samples").iterdir()] == ["replies.png"]
 
     out = tmp_path / "shipped"
     revision = ship(ended, out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from tests.unit.train import toy
 from tests.unit.train.runs import WEIGHTS, held, make_trainer, run_of, same, state
 from train.order import load, numbers_of, seed_of
 from train.recipe import Build, Job, Objective, Recipe
+from train.recipes import find
 from train.session import train_here
 from train.settings import Settings
 from train.world import World
-from vitron.weights import ASSETS, open_weights
+from vitron.weights import ASSETS, Weights, open_weights
 
 
 def test_a_run_that_stops_anywhere_and_goes_on_ends_with_the_very_same_weights(tmp_path: Path) -> None:
@@ -125,6 +127,17 @@ def test_another_run_starts_from_the_newest_checkpoint_and_says_so(tmp_path: Pat
         assert torch.equal(now[name], then[name])
     row = next(line for line in lines if line.startswith("tail"))
     assert row.endswith(str(tmp_path / "first/step-00000008"))
+
+
+def test_the_table_names_the_folder_that_each_part_was_found_in(tmp_path: Path) -> None:
+    old, young = Weights(tmp_path / "old"), Weights(tmp_path / "young")
+    young.save("head", toy.recipe("tiny").build(WEIGHTS, toy.SETTINGS).objective.parts["head"])
+    (young.folder / "manifest.json").write_text(json.dumps({"base": str(old.folder)}))
+    assert dict(toy.recipe("tiny").build(young, toy.SETTINGS).sources) == {"head": young.name, "tail": "new"}
+    old.save("tail", torch.nn.Linear(32, 1))
+    assert dict(toy.recipe("tiny").build(young, toy.SETTINGS).sources) == {"head": young.name, "tail": old.name}
+    known = find("train.recipes.clip_vision:clip_vision").build(WEIGHTS, toy.SETTINGS)
+    assert dict(known.sources) == {"clip_vision": "tiny", "patch_heads": "new"}
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_step_and_is_named(tmp_path: Path) -> None:
