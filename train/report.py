@@ -105,26 +105,27 @@ def shown(image: Image, reply: Reply) -> Image:
     return image
 
 
+COLUMNS = {
+    "test": ("test", "hybrid"),
+    "new colour-shape pairs": ("compositional", "hybrid"),
+    "text only": ("test", "text"),
+    "signal only": ("test", "signal"),
+}
+"""Title -> split and message."""
+
+
 def table(rows: list[Row], weights: str) -> str:
-    """Return the headline numbers of one set of weights, in percent."""
+    """Return the headline numbers of one set of weights, in percent with n, without columns that nothing is in."""
     found = {(r.task, r.split, r.message, r.metric): r for r in rows if r.weights == weights}
-    lines = [
-        "| held-out Shapes (%) | n | test | new colour-shape pairs | text only | signal only |",
-        "|---|---|---|---|---|---|",
-    ]
-    for title, task, metric in HEADLINES:
-        cells = [
-            found.get((task, split, message, metric))
-            for split, message in (
-                ("test", "hybrid"),
-                ("compositional", "hybrid"),
-                ("test", "text"),
-                ("test", "signal"),
-            )
-        ]
-        values = [f"{100 * cell.value:.1f}" if cell else "" for cell in cells]
-        lines.append(f"| {title} | {cells[0].n if cells[0] else ''} | " + " | ".join(values) + " |")
-    return "\n".join([*lines, "", f"Weights `{weights}`; command: `make eval`."])
+    columns = {
+        title: [found.get((task, *where, metric)) for _, task, metric in HEADLINES] for title, where in COLUMNS.items()
+    }
+    columns = {title: cells for title, cells in columns.items() if any(cells)}
+    lines = [f"| held-out Shapes, % (n) | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for (title, *_), *cells in zip(HEADLINES, *columns.values(), strict=True):
+        values = [f"{100 * cell.value:.1f} ({cell.n})" if cell else "" for cell in cells]
+        lines.append(f"| {title} | {' | '.join(values)} |")
+    return "\n".join([*lines, "", f"Weights `{weights}`; by `make eval`, with n as `docs/evaluation.md` says."])
 
 
 def write_readme(text: str, path: Path = Path("README.md")) -> None:

@@ -42,7 +42,7 @@ SAMPLES = {
     "track_mark": 300,
     "video_generation": 300,
     "image_to_video": 300,
-    "video_editing": 60,
+    "video_editing": 300,
     "session": 300,
     "unfamiliar": 300,
 }

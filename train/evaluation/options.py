@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m train.evaluate", description="Evaluate the assistant.")
     names = ",".join(TASKS)
     add = made.add_argument
-    add("--samples", type=int, help="samples of each task and split (default: 60 to 500, by what they take)")
+    add("--samples", type=int, help="samples of each task and split (default: 240 to 500, by what they take)")
     add("--message", default="hybrid", help="what reaches specialists: hybrid,text,signal")
     add("--tasks", default=names, help=f"some of {names}")
     add("--splits", default=",".join(SPLITS), help="test,compositional (or val)")
