@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from vitron.weights import Weights, read_state
 
-TRAINING_ONLY = frozenset({"clip_heads", "clip_text_heads", "discriminator"})
+TRAINING_ONLY = frozenset({"clip_heads", "clip_text_heads", "discriminator", "patch_heads"})
 """Parts that only training uses."""
 _STATE = "training"
 _ADAPTER = "adapter_model.safetensors"

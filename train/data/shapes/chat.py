@@ -8,7 +8,8 @@ from train.data.shapes.wording import pick, polish
 
 _TALK: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (
-        ("hello", "hi", "hey", "hi there", "hello there", "good day", "greetings", "hey you"),
+        ("hello", "hi", "hey", "hi there", "hello there", "good day", "good day to you", "greetings", "hey you",
+         "hello!", "hi!", "good afternoon", "welcome", "nice to meet you"),
         ("Hello! How can I help you?", "Hi! What can I do for you?"),
     ),
     (
@@ -26,7 +27,8 @@ _TALK: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     ),
     (
         ("what can you do?", "what are you able to do?", "how can you help me?", "help",
-         "what are your skills?", "list your abilities", "what are you good at?"),
+         "what are your skills?", "list your abilities", "what are you good at?", "what do you do?",
+         "what can i ask you?", "how does this work?", "what can i do here?", "tell me what you can do"),
         ("I can describe, segment, generate and edit images and videos.",),
     ),
     (
@@ -45,7 +47,7 @@ _TALK: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     ),
     (
         ("thanks", "thank you", "thanks a lot", "thank you very much", "great, thanks", "thx",
-         "many thanks", "that was helpful"),
+         "many thanks", "that was helpful", "thank you so much", "thanks!", "cheers"),
         ("You are welcome!", "Glad to help!"),
     ),
     (
@@ -57,7 +59,8 @@ _TALK: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
         ("I am fine, thank you. What can I do for you?",),
     ),
     (
-        ("well done", "nice", "great", "good job", "perfect", "awesome", "very good"),
+        ("well done", "nice", "great", "good job", "perfect", "awesome", "very good", "cool",
+         "wonderful", "i like it", "i love it", "excellent"),
         ("Thank you! Anything else?",),
     ),
     (

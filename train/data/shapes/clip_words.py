@@ -54,7 +54,8 @@ CAPTION_SHORT = (
     "what is going on here?", "tell me what happens in this video",
 )  # fmt: skip
 TRACK = (
-    "track {} through the video", "track {}", "follow {} in the clip", "where is {} over time?",
+    "track {} through the video with boxes", "track {} with a box", "follow {} in the clip with boxes",
+    "where is {} over time?",
     "give the box of {} with its first and last frame", "locate {} in space and time", "find {} in the video",
     "when and where is {} seen?", "give box and frames of {}", "in which frames can {} be seen, and where?",
     "return the track of {}", "ground this in the video: {}", "from which frame to which is {} visible, and where?",
@@ -79,7 +80,8 @@ SEGMENT = (
     "segment {} in the video", "segment {} in every frame", "track {} and give me the masks", "cut {} out of the clip",
     "mask {} through the video", "follow {} with a mask", "outline {} in all frames", "highlight {} in the video",
     "isolate {} in the clip", "give me the masks of {} over time", "extract {} from the video",
-    "help me track {} in this clip", "trace {} through all frames", "select {} in the whole video",
+    "track {}", "track {} in this clip", "track {} through the video", "follow {} in the clip",
+    "trace {} through all frames", "select {} in the whole video",
 )  # fmt: skip
 SEGMENT_TERSE = (
     "masks of {} in the video", "video mask of {}", "{}, segmented in every frame", "segmentation of {} over time",

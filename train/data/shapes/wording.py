@@ -14,6 +14,8 @@ _LEADS: tuple[tuple[str, bool], ...] = (
     ("now ", False), ("kindly ", False), ("hey, ", False), ("hi, please ", False),
     ("will you ", True), ("help me ", False), ("go ahead and ", False), ("just ", False),
 )  # fmt: skip
+BARE = 0.3
+"""Share of requests without any lead or tail: most people type just that."""
 _TAILS = ("", "", "", "", "", " please", " for me", ", thanks", " now", ", please")
 
 SEGMENT = (
@@ -184,6 +186,7 @@ IMAGE_EDITS: dict[str, tuple[str, ...]] = {
     "background": (
         "make the background {color}", "change the background to {color}", "turn the background {color}",
         "put it on a {color} background", "give the picture a {color} background", "paint the background {color}",
+        "change the background color to {color}", "set the background to {color}", "i want a {color} background",
     ),
     "add": (
         "add {new}", "add {new} to the picture", "put {new} into the image", "insert {new}",
@@ -207,7 +210,7 @@ def command(patterns: tuple[str, ...], rng: Rng, **words: str) -> str:
     """
     lead, question = _LEADS[int(rng.integers(len(_LEADS)))]
     body = pick(patterns, rng).format(words.get("what", ""), **words)
-    if body.endswith("?"):
+    if body.endswith("?") or rng.random() < BARE:
         return polish(body, rng)
     text = f"{lead}{body}{pick(_TAILS, rng)}"
     return polish(f"{text}?" if question and rng.random() < 0.8 else text, rng)
