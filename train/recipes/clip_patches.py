@@ -57,7 +57,7 @@ def dense_losses(
     for column, name in enumerate(NAMES):
         logits, wanted, counts = heads.named(name, features), labels[..., column], weight
         if name == "shape":
-            never = _never_seen().to(logits.device)[labels[..., list(NAMES).index("color")]]
+            never = never_seen().to(logits.device)[labels[..., list(NAMES).index("color")]]
             logits = logits.masked_fill(never, float("-inf"))
         elif name == "color" and colorless is not None:
             counts = weight * ~colorless[:, None]
@@ -67,7 +67,7 @@ def dense_losses(
 
 
 @functools.cache
-def _never_seen() -> Tensor:
+def never_seen() -> Tensor:
     """Return whether no training picture shows a colour (row) with a shape (column), as labels of patches."""
     never = torch.zeros(len(NAMES["color"]) + 1, len(NAMES["shape"]) + 1, dtype=torch.bool)
     for color, shape in HELD_OUT:

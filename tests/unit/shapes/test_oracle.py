@@ -58,6 +58,14 @@ def test_an_empty_picture_holds_no_object() -> None:
     assert found.objects == () and found.background == "brown"
 
 
+def test_equal_pictures_are_read_once_and_nobody_changes_what_was_read() -> None:
+    image = render(scene_at("test", 3))
+    found = read(image)
+    assert read(image.copy()) is found and read(image[::-1]) is not found
+    with pytest.raises(ValueError, match="read-only"):
+        found.objects[0].mask[0, 0] = True
+
+
 def test_matching_is_by_multiset_and_exact_unless_told() -> None:
     index = next(i for i in range(CLEAN) if len(reading(i).objects) == 3)
     found = reading(index)

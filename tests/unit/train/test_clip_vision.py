@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from train.__main__ import main
-from train.data.shapes.scene import HELD_OUT, scene_at
+from train.data.shapes.scene import HELD_OUT
 from train.recipe import Job, NotForPreset
 from train.recipes import find
 from train.recipes.clip_data import NAMES
@@ -78,8 +78,6 @@ def test_micro_batches_follow_from_number_and_seed_and_some_pictures_have_no_col
     assert not torch.equal(first.pixels, other.pixels)
     assert 0 < int(first.gray.sum()) < 32
     assert first.labels.shape == (32, CONFIG.clip.grid**2, len(NAMES))
-    pairs = {(o.color, o.shape) for i in range(64) for o in scene_at("train", i, 901).objects}
-    assert not pairs & set(HELD_OUT)
 
 
 @pytest.fixture(scope="module")
