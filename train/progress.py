@@ -14,7 +14,7 @@ from train.world import World
 
 
 class Meter:
-    """Sums of the losses since the last line, and the samples that took part."""
+    """Sums of the losses since the last line, and the steps and samples that took part."""
 
     def __init__(self) -> None:
         self.reset()
@@ -22,7 +22,7 @@ class Meter:
     def reset(self) -> None:
         """Start a new interval."""
         self.sums, self.counts = dict[str, float](), dict[str, int]()
-        self.samples, self.since = 0, time.monotonic()
+        self.steps, self.samples, self.since = 0, 0, time.monotonic()
         self.waited = 0.0
 
     def add(self, losses: Mapping[str, float]) -> None:
@@ -68,10 +68,10 @@ class Progress:
         if not self.world.first:
             return
         now = time.monotonic()
-        self._started = self._started or (meter.since, step - 1)
+        self._started = self._started or (meter.since, step - meter.steps)
         seconds = max(now - meter.since, 1e-9)
         speed, lr = meter.samples / seconds, rate * factor
-        eta = (self.steps - step) * (now - self._started[0]) / max(1, step - self._started[1])
+        eta = (self.steps - step) * (now - self._started[0]) / (step - self._started[1])
         loss = sum(means.values())
         shown = " ".join(f"{name} {value:.4f}" for name, value in means.items())
         self.say(

@@ -186,14 +186,30 @@ def shard(objective: Objective, occasional: frozenset[str] = frozenset()) -> Non
     """Divide an objective's parameters among the workers in place; before optimizers are made.
 
     Blocks are gathered when they are called, which all workers have to do together. What belongs to none, and all of
-    the `occasional` parts, is gathered when the objective is called.
+    the `occasional` parts, is gathered when the objective is called. A single number cannot be divided.
+
+    Raises:
+        ValueError: a parameter that learns is a single number.
     """
     from torch.distributed.fsdp import fully_shard  # seconds to import
 
+    numbers = single_numbers(objective, "fsdp")
     for name, part in objective.parts.items():
         for block in _blocks(part) if name not in occasional else ():
             fully_shard(block)
-    fully_shard(objective)
+    fully_shard(objective, ignored_params=set(numbers))
+
+
+def single_numbers(objective: Objective, strategy: str) -> list[nn.Parameter]:
+    """Return the frozen parameters without a dimension, which nothing can divide.
+
+    Raises:
+        ValueError: one of them learns.
+    """
+    numbers = {name: p for name, p in objective.parts.named_parameters() if p.dim() == 0}
+    if learns := [name for name, p in numbers.items() if p.requires_grad]:
+        raise ValueError(f"strategy: got {strategy!r}, but {learns[0]} learns and is a single number; expected 'ddp'")
+    return list(numbers.values())
 
 
 def reaching(losses: Mapping[str, Tensor], parts: Iterable[nn.Module]) -> dict[str, Tensor]:

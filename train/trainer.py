@@ -78,6 +78,7 @@ class Trainer:
             self.job.objective.train()
             norm, factor = self._update(batches, meter)
             self.step += 1
+            meter.steps += 1
             meter.samples += settings.batch
             now, done = time.monotonic(), self.step == settings.steps
             due = self.step % settings.save_steps == 0 if settings.save_steps else now - saved > settings.save_seconds

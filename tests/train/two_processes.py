@@ -40,15 +40,28 @@ class Until:
         return self._left == 0
 
 
-def main(storage: str, plans: list[str]) -> None:
-    """Train all plans one after the other."""
+def open_group(plans: list[str]) -> World:
+    """Join the processes that torchrun started."""
     if any("deepspeed" in plan for plan in plans):
         import deepspeed.ops
 
         # Gloo's collectives will do: DeepSpeed would compile its own for a minute.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     dist.init_process_group("gloo")
-    world = World(rank=dist.get_rank(), size=dist.get_world_size())
+    return World(rank=dist.get_rank(), size=dist.get_world_size())
+
+
+def leave() -> None:
+    """End this process when all have come here."""
+    dist.barrier()
+    # DeepSpeed's threads can outlive the interpreter's end.
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def main(storage: str, plans: list[str]) -> None:
+    """Train all plans one after the other."""
+    world = open_group(plans)
     for plan in plans:
         name, strategy, until = plan.split(":")
         changes = {"ema": 0.9, "muon_lr": 0.01} if name.startswith("muon") else {}
@@ -57,10 +70,7 @@ def main(storage: str, plans: list[str]) -> None:
         recipe = toy.seldom if name.startswith("seldom") else toy.deep
         run = Run(name, recipe("tiny"), settings, f"{storage}/{name}")
         take_part(run, world, Until(int(until)))
-    dist.barrier()
-    # DeepSpeed's threads can outlive the interpreter's end.
-    sys.stdout.flush()
-    os._exit(0)
+    leave()
 
 
 if __name__ == "__main__":

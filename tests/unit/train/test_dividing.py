@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from train.data.collate import Collator
+from train.recipe import Objective
 from train.recipes.language_data import Batches, Plan
 from train.settings import Settings
-from train.strategy import reaching
+from train.strategy import reaching, single_numbers
 from vitron.presets import preset
 from vitron.weights import ASSETS, Weights
 
@@ -30,6 +31,20 @@ def test_every_trained_parameter_gets_a_gradient_and_the_loss_stays_as_it_is() -
     assert used.weight.grad is not None and used.weight.grad.any()
     assert all(parameter.grad is None for parameter in frozen.parameters())
     assert reaching({"loss": loss}, [frozen]) == {"loss": loss}
+
+
+class Scaled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.vector = nn.Parameter(torch.tensor(2.0)), nn.Parameter(torch.ones(1))
+
+
+def test_a_single_number_is_left_whole_where_it_is_frozen_and_refused_where_it_learns() -> None:
+    objective = Objective({"part": Scaled()})
+    with pytest.raises(ValueError, match=r"strategy: got 'fsdp', but part.scale learns and is a single number; expect"):
+        single_numbers(objective, "fsdp")
+    scale = objective.parts["part"].scale.requires_grad_(False)
+    assert single_numbers(objective, "deepspeed") == [scale]
 
 
 def test_micro_batches_of_different_kinds_are_refused_before_workers_wait_for_each_other() -> None:

@@ -14,12 +14,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.unit.train.language_presets import adapted, weights_folder, whole
+from tests.unit.train.language_presets import QUICK, register, weights_folder
 from train.__main__ import main
 from train.data.collate import Batch, Collator
 from train.data.sample import Sample
 from train.recipe import Job
-from train.recipes import CHAIN, find, language_recipe, language_scores
+from train.recipes import CHAIN, find
 from train.recipes.language_data import Batches, Plan, open_mixture, pattern
 from train.recipes.language_objective import Conversations
 from train.saver import open_run
@@ -28,28 +28,21 @@ from train.settings import Settings
 from train.ship import chain, ship
 from vitron.language import load_language
 from vitron.model import Vitron
-from vitron.presets import PRESETS, preset
+from vitron.presets import preset
 from vitron.prompt import user_message
 from vitron.weights import Weights, read_state
 
 SILENT: Callable[[str], None] = lambda line: None  # noqa: E731
 STEPS = ("alignment", "invocation", "decoder", "image-grounding", "video-grounding", "grounded-qa", "synergy")
 OFF = "train.recipes.synergy:synergy_off"
-QUICK = {"steps": "2", "batch": "6", "micro_batch": "3", "ema": "0", "warmup": "1", "validate_steps": "0",
-         "loader_workers": "0"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def begin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weights]:
     """Weights to start from; the twins of both presets are known by name."""
     folder = tmp_path_factory.mktemp("language")
-    twin = adapted(folder / "stock")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(PRESETS, "whole", whole)
-        patch.setitem(PRESETS, "adapted", lambda: twin)
-        patch.setattr(language_recipe, "REPLIES", 3)
-        patch.setattr(language_scores, "LONGEST_REPLY", 6)
-        patch.setattr(language_scores, "DRAWN", 2)
+        register(patch, folder / "stock")
         yield Weights(weights_folder(folder / "weights"))
 
 

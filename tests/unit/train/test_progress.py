@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.unit.train import toy
 from tests.unit.train.runs import make_trainer, run_of
-from train.progress import Progress
+from train.progress import Meter, Progress
 from train.recipe import Job, Recipe
 from train.session import train_here
 from train.trackers import Mlflow, Wandb, check_trackers, open_trackers
@@ -62,6 +62,15 @@ def test_an_interval_counts_all_its_steps_though_checkpoints_fall_into_it(tmp_pa
     trainer.progress.line = lambda step, meter, *rest: counted.append(meter.samples)  # type: ignore[method-assign]
     trainer.run()
     assert counted == [4 * 16]
+
+
+def test_the_time_left_follows_from_all_steps_of_the_first_interval(tmp_path: Path) -> None:
+    progress = make_trainer(tmp_path, dataclasses.replace(EAGER, steps=100)).progress
+    meter = Meter()
+    meter.steps, meter.samples = 10, 160
+    meter.since -= 20  # two seconds a step
+    progress.line(10, meter, 1.0, 1e-3, 1.0)
+    assert records(tmp_path)[-1]["eta_s"] == pytest.approx(180, rel=0.05)
 
 
 def test_a_table_says_what_is_trained_at_what_rate_and_from_where(tmp_path: Path) -> None:
