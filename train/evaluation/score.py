@@ -15,7 +15,7 @@ from train.evaluation.score_clips import image_to_video, video_generation
 from train.evaluation.score_edits import image_editing, video_editing
 from train.evaluation.score_tracks import TRACK_TASKS, sight, tracking
 from train.evaluation.score_videos import video_grounding
-from vitron.evaluation import captions, generation, grounding, segmentation, vqa
+from vitron.evaluation import captions, generation, grounding, reference_captions, segmentation, vqa
 from vitron.evaluation.generation import ContentMatch
 from vitron.evaluation.segmentation import Overlap
 from vitron.evaluation.table import Row
@@ -155,12 +155,23 @@ def _region_caption(found: Sequence[Case]) -> Scores:
     result = {"all_attributes": share([all(v.values()) for v in verdicts])}
     for name in VOCABULARY:
         result[name] = share([v[name] for v in verdicts if name in v])
-    return result
+    return result | _words(found)
 
 
 def _caption(found: Sequence[Case]) -> Scores:
-    """Score whether exactly the objects of the picture are named, each with size, colour and shape."""
-    return {"all_objects": share([names_exactly(c.record.text, c.sample.target["required"]) for c in found])}
+    """Score whether exactly the objects of the picture are named, each with size, colour and shape; and the words."""
+    right = [names_exactly(c.record.text, c.sample.target["required"]) for c in found]
+    return {"all_objects": share(right), **_words(found)}
+
+
+def _words(found: Sequence[Case]) -> Scores:
+    """Compare captions with the world's own, of which each sample has one."""
+    said, wanted = [c.record.text for c in found], [[c.sample.turns[-1].text] for c in found]
+    scored = {"bleu_4": reference_captions.bleu(said, wanted).bleu_4}
+    scored["rouge_l"] = float(np.mean(reference_captions.rouge_l(said, wanted)))
+    if len(found) > 1:  # it weighs words by how few samples have them
+        scored["cider_d"] = float(np.mean(reference_captions.cider_d(said, wanted)))
+    return {name: Score(value, len(found)) for name, value in scored.items()}
 
 
 def _segmentation(found: Sequence[Case]) -> Scores:
