@@ -18,6 +18,7 @@ from train.__main__ import parser as train_parser
 from train.ablations.__main__ import chosen
 from train.ablations.__main__ import numbers as seeds_of
 from train.ablations.__main__ import parser as ablations_parser
+from train.compare import parser as compare_parser
 from train.data.check import parser as check_parser
 from train.data.sources import data_set
 from train.evaluation.options import parse as parse_evaluation
@@ -30,7 +31,7 @@ from train.recipes.tokenizers import parser as tokenizers_parser
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TRAINING = ROOT / "docs/training.md"
-ELSEWHERE = ("make", "python -m train.ablations", "python -m train.recipes.tokenizers")
+ELSEWHERE = ("make", "python -m train.ablations", "python -m train.compare", "python -m train.recipes.tokenizers")
 """What other pages tell of."""
 FOREIGN = ("python3 -m venv", ".venv/bin/pip", "pip install", ". .venv", "hf download", "tensorboard", "export ")
 """Beginnings of commands that are not ours, for people to judge."""
@@ -110,6 +111,7 @@ OURS: dict[str, Callable[[list[str]], object]] = {
     "python -m train": check_train,
     "python -m train.data.check": check_data,
     "python -m train.evaluate": parse_evaluation,
+    "python -m train.compare": compare_parser().parse_args,
     "python -m train.ablations": check_ablations,
     "python -m train.recipes.tokenizers": tokenizers_parser().parse_args,
     "python -m deployments": deployments_parser().parse_args,
