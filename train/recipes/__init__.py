@@ -9,6 +9,7 @@ from train.recipe import Recipe
 MODULES: dict[str, str] = {
     "clip": "clip",
     "clip_text": "clip_text",
+    "clip_vision": "clip_vision",
     "vae": "vae",
     "gligen": "gligen",
     "zeroscope": "video",

@@ -1,6 +1,6 @@
-"""Train the image encoder on alone: `python -m train train.recipes.clip_vision:clip_vision`.
+"""Train the image encoder on alone.
 
-For an encoder whose features are in use already. It learns from the dense loss of `clip` to see shapes better, and its
+Its features may be in use already. It learns from the dense loss of `clip` to see shapes better, and its
 features are held near those that it had, so that what was trained on them goes on from there. A part of the pictures
 is without colour: a shape is then learned for all colours, those among them that no training picture shows it in.
 
@@ -159,11 +159,11 @@ def _freeze_unread(image: ImageEncoder) -> None:
 
 
 def clip_vision(preset: str) -> Recipe:
-    """Return the recipe that trains an image encoder on whose features are in use."""
+    """Return the recipe."""
     refuse_stock("clip_vision", preset, configuration(preset).clip.pretrained, "alignment")
     return Recipe(
         name="clip_vision",
-        about="pre-training: the image encoder goes on, its features stay near those in use",
+        about="pre-training: the image encoder goes on to see shapes better, near the features that it had",
         preset=preset,
         settings=SETTINGS,
         make=make,

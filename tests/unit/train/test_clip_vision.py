@@ -23,7 +23,7 @@ from vitron.presets import preset
 from vitron.weights import Weights, open_weights
 
 CONFIG = preset("tiny")
-NAME = "train.recipes.clip_vision:clip_vision"
+NAME = "clip_vision"
 COLOR, SHAPE = HELD_OUT[2]
 """A pair that no training picture shows."""
 

@@ -225,6 +225,7 @@ def test_the_generator_says_which_frozen_part_is_missing(tmp_path: Path, cache: 
     [
         ("clip", "openai/clip-vit-large-patch14-336", "alignment"),
         ("clip_text", "openai/clip-vit-large-patch14-336", "alignment"),
+        ("clip_vision", "openai/clip-vit-large-patch14-336", "alignment"),
         ("vae", "masterful/gligen-1-4-generation-text-box", "decoder"),
         ("gligen", "masterful/gligen-1-4-generation-text-box", "decoder"),
         ("seem", "xdecoder/SEEM", "decoder"),
