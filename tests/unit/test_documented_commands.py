@@ -33,7 +33,10 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TRAINING = ROOT / "docs/training.md"
 ELSEWHERE = ("make", "python -m train.ablations", "python -m train.compare", "python -m train.recipes.tokenizers")
 """What other pages tell of."""
-FOREIGN = ("python3 -m venv", ".venv/bin/pip", "pip install", ". .venv", "hf download", "tensorboard", "export ")
+FOREIGN = (
+    *("python3 -m venv", ".venv/bin/pip", "pip install", ". .venv", "hf download", "tensorboard", "export "),
+    *("git show", "python benchmarks/"),
+)
 """Beginnings of commands that are not ours, for people to judge."""
 
 
