@@ -11,6 +11,11 @@ Strategy = Literal["ddp", "fsdp", "deepspeed"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 
+LEAST_SHARE, WHOLE_FROM = 0.1, 10.0
+"""Of the held-out samples a budget measures ten times its share of the steps, a tenth at least."""
+LEAST_MEASURED = 4
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """How to train.
@@ -37,6 +42,7 @@ class Settings:
         log_seconds, save_seconds: intervals of progress lines and checkpoints.
         save_steps: checkpoints after so many steps instead (0: by time).
         validate_steps: steps between validations (0: only at the end).
+        held_out: share of a recipe's held-out samples that a validation measures, above 0 and at most 1.
         keep: checkpoints kept beside the best one.
         cache: folder on this machine for what runs compute once and share, such as latents; safe to delete.
     """
@@ -62,6 +68,7 @@ class Settings:
     save_seconds: float = 240.0
     save_steps: int = 0
     validate_steps: int = 0
+    held_out: float = 1.0
     keep: int = 2
     cache: str = "~/.cache/vitron"
 
@@ -77,6 +84,8 @@ class Settings:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected 0 or more")
         if not 0.0 <= self.ema < 1.0:
             raise ValueError(f"ema: got {self.ema}, expected a number in [0, 1)")
+        if not 0.0 < self.held_out <= 1.0:
+            raise ValueError(f"held_out: got {self.held_out}, expected a number above 0, at most 1")
         if len(self.betas) != 2:
             raise ValueError(f"betas: got {self.betas}, expected two numbers, as 0.9,0.98")
         for name, allowed in (("strategy", get_args(Strategy)), ("precision", get_args(Precision))):
@@ -114,11 +123,19 @@ class Settings:
             )
 
     def scaled(self, budget: float) -> Settings:
-        """Return the settings with `budget` times the steps (at least one), and a warm-up that still fits."""
+        """Return the settings with `budget` times the steps (at least one), and a warm-up that still fits.
+
+        A small budget measures a part of the held-out samples as well: else a rehearsal would do little but measure.
+        """
         if budget <= 0:
             raise ValueError(f"budget: got {budget}, expected a number above 0")
         steps = max(1, round(self.steps * budget))
-        return dataclasses.replace(self, steps=steps, warmup=min(self.warmup, max(1, steps // 5)))
+        part = min(self.held_out, max(LEAST_SHARE, WHOLE_FROM * budget))
+        return dataclasses.replace(self, steps=steps, warmup=min(self.warmup, max(1, steps // 5)), held_out=part)
+
+    def measured(self, count: int) -> int:
+        """Return how many of `count` held-out samples are measured."""
+        return min(count, max(LEAST_MEASURED, round(count * self.held_out)))
 
     def changed(self, texts: Mapping[str, str]) -> Settings:
         """Return the settings with fields set from text, as the command line gives them.

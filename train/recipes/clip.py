@@ -101,7 +101,9 @@ def make(build: Build) -> Job:
     for name, part in parts.items():
         start(part, name, build.weights, new)
     pair = ClipPair(parts).to(build.device)
-    held_out = HeldOut(pair, Captioned(config, tokenizer, split="val", size=NUM_HELD_OUT), build.device)
+    held_out = HeldOut(
+        pair, Captioned(config, tokenizer, split="val", size=build.settings.measured(NUM_HELD_OUT)), build.device
+    )
     return Job(
         objective=pair,
         batches=Captioned(config, tokenizer, size=build.settings.micro_batch, seed=build.settings.seed),

@@ -182,7 +182,7 @@ def make(build: Build) -> Job:
         weights.load("clip_text", each.encoder)
     pad = int(tokenizer.pad_token_id)
     objective = Recalling(text.encoder.requires_grad_(True), before.encoder, pad).to(build.device)
-    batch = Texts(tokenizer, text.length, size=2 * NUM_HELD_OUT, split="val")(0)
+    batch = Texts(tokenizer, text.length, size=2 * build.settings.measured(NUM_HELD_OUT), split="val")(0)
     held_out = HeldOut(objective, tokenizer, batch, build.device)
     return Job(
         objective=objective,

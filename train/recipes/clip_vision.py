@@ -139,10 +139,11 @@ def make(build: Build) -> Job:
     _freeze_unread(image)
     seeing = Seeing(image, heads).to(build.device)
     settings = build.settings
+    held_out = Pictures(image, size=settings.measured(NUM_HELD_OUT), split="val")
     return Job(
         objective=seeing,
         batches=Pictures(image, size=settings.micro_batch, seed=settings.seed, gray=GRAY),
-        validate=HeldOut(seeing, Pictures(image, size=NUM_HELD_OUT, split="val"), build.device).measure,
+        validate=HeldOut(seeing, held_out, build.device).measure,
         score="shape",
         adam_names=("patch_heads", "embeddings"),
         new=frozenset(new),

@@ -126,7 +126,7 @@ def make(build: Build) -> Job:
     served = Gligen(config, denoiser=denoiser, codec=codec, text=text, projection=projection).to(build.device)
     count = min(NUM_SCENES, settings.steps * settings.batch)
     cache = shapes_latents.build(Path(settings.cache), count, codec, text, settings.loader_workers)
-    held_out = HeldOut(served, NUM_HELD_OUT)
+    held_out = HeldOut(served, settings.measured(NUM_HELD_OUT))
     return Job(
         objective=Denoising(config, denoiser, codec, text).to(build.device),
         batches=Batches(

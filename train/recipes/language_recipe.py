@@ -189,8 +189,9 @@ class Scores:
         self.taught = step.taught(build.config)
         invoking = (*INVOKING, *CLIP_INVOKING) if self.taught != "no" else ()
         tasks = dict.fromkeys((*step.checked, *step.own, *invoking))
-        collate = Collator(build.config, side.tokenizer, taught=REPLIES if self.taught == "specialists" else 0)
-        self.held = HeldOut(tuple(tasks), REPLIES, collate, build.device)
+        count = build.settings.measured(REPLIES)
+        collate = Collator(build.config, side.tokenizer, taught=count if self.taught == "specialists" else 0)
+        self.held = HeldOut(tuple(tasks), count, collate, build.device)
         self.answered: dict[str, list[Answered]] = {}
 
     def __call__(self) -> Mapping[str, float]:

@@ -144,7 +144,8 @@ def make(build: Build) -> Job:
     image, video = load_image_encoder(build.config, build.weights), make_video_projector(build.config)
     start(video, PART, build.weights, new)
     objective = Following(image.requires_grad_(False), video).to(build.device)
-    held_out = HeldOut(objective, Clips(image, size=NUM_HELD_OUT, split="val")(0), build.device)
+    shown = Clips(image, size=build.settings.measured(NUM_HELD_OUT), split="val")(0)
+    held_out = HeldOut(objective, shown, build.device)
     return Job(
         objective=objective,
         batches=Clips(image, size=build.settings.micro_batch, seed=build.settings.seed),

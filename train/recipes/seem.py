@@ -131,7 +131,7 @@ def make(build: Build, *, words: bool = True) -> Job:
     objective = Segmentation({"seem": network}).to(build.device)
 
     def validate() -> dict[str, float]:
-        kinds = score(network, "val", NUM_HELD_OUT).as_dict()
+        kinds = score(network, "val", build.settings.measured(NUM_HELD_OUT)).as_dict()
         return {"ciou": sum(kinds.values()) / len(kinds), **kinds}
 
     def draw(folder: Path) -> None:

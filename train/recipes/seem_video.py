@@ -160,7 +160,7 @@ def make(build_: Build) -> Job:
     observations = build(Path(settings.cache), _key(weights.find("seem.safetensors")), tracker, count)
 
     def validate() -> dict[str, float]:
-        return score(seem, "val", NUM_HELD_OUT)
+        return score(seem, "val", settings.measured(NUM_HELD_OUT))
 
     def draw(folder: Path) -> None:
         contact_sheet(seem, folder / "tracks.png")

@@ -164,7 +164,7 @@ def make(build: Build, *, decoder: bool = False) -> Job:
     if decoder:
         codec.vae.encoder.requires_grad_(False)
         codec.vae.quant_conv.requires_grad_(False)
-    held_out = HeldOut(codec, build.device, NUM_HELD_OUT, scales=not decoder)
+    held_out = HeldOut(codec, build.device, build.settings.measured(NUM_HELD_OUT), scales=not decoder)
     batches: Callable[[int], Batch] = partial(sharp_pictures if decoder else pictures, build.settings)
     return Job(
         objective=objective,

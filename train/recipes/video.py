@@ -221,7 +221,7 @@ def _make(
     cache = clips_latents.build(
         Path(settings.cache), kind, count, config.num_frames, codec, text, settings.loader_workers
     )
-    held_out = HeldOut(specialist, kind, NUM_HELD_OUT)
+    held_out = HeldOut(specialist, kind, settings.measured(NUM_HELD_OUT))
     return Job(
         objective=Denoising(part, config, denoiser, codec, text).to(build.device),
         batches=Batches(cache, text.tokenize([""])[0], size=settings.micro_batch, seed=settings.seed),

@@ -19,9 +19,10 @@ from train.__main__ import main
 from train.data.collate import Batch, Collator
 from train.data.sample import Sample
 from train.recipe import Job
-from train.recipes import CHAIN, find
+from train.recipes import CHAIN, find, language_recipe
 from train.recipes.language_data import Batches, Plan, open_mixture, pattern
 from train.recipes.language_objective import Conversations
+from train.recipes.language_recipe import Scores
 from train.saver import open_run
 from train.session import Run, train_here
 from train.settings import Settings
@@ -130,6 +131,16 @@ def test_the_full_preset_has_the_papers_numbers(name: str) -> None:
 def test_the_chain_holds_the_papers_steps_in_their_order() -> None:
     assert [name for name in CHAIN if name in STEPS] == list(STEPS)
     assert all(find(name, "tiny").name == name for name in STEPS)
+
+
+def test_a_rehearsal_measures_fewer_samples_of_every_task(begin: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(language_recipe, "REPLIES", 20)
+    counts = []
+    for share in ("1", "0.25"):
+        scores = job("alignment", "whole", begin, held_out=share).validate
+        assert isinstance(scores, Scores)
+        counts.append({len(scores.held.samples(task)) for task in scores.held.tasks})
+    assert counts == [{20}, {5}]
 
 
 def test_both_sides_of_the_game_run_without_momentum() -> None:

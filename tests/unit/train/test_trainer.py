@@ -194,6 +194,16 @@ def test_settings_that_no_run_can_have_are_refused(changes: dict[str, Any], word
         dataclasses.replace(toy.SETTINGS, **changes)
 
 
+def test_a_small_budget_measures_a_part_of_what_is_held_out_and_never_next_to_nothing() -> None:
+    shares = [toy.SETTINGS.scaled(budget).held_out for budget in (2.0, 0.1, 0.05, 0.001)]
+    assert shares == [1.0, 1.0, 0.5, 0.1]
+    assert [toy.SETTINGS.scaled(0.001).measured(count) for count in (3, 16, 64)] == [3, 4, 6]
+    assert toy.SETTINGS.measured(64) == 64
+    for share in (0.0, 1.5):
+        with pytest.raises(ValueError, match="held_out: got"):
+            dataclasses.replace(toy.SETTINGS, held_out=share)
+
+
 def test_a_budget_keeps_at_least_one_step_and_a_warm_up_that_fits() -> None:
     settings = Settings(steps=1000, batch=4, micro_batch=4, warmup=60)
     assert (settings.scaled(0.05).steps, settings.scaled(0.05).warmup) == (50, 10)
