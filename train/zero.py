@@ -38,8 +38,8 @@ class Zero:
 
     def __init__(self, job: Job, optimizers: Optimizers, settings: Settings, world: World) -> None:
         if job.occasional and settings.zero_stage != 1:
-            # Stage 3 would wait for ever. Stage 2 adds up whatever gradients come at the same time: measured on two
-            # workers with unlike micro-batches, a third of the parameters got other parameters' (DeepSpeed 0.19.8).
+            # Stage 3 would wait for ever. Stage 2 adds up whatever gradients come at the same time, so that parameters
+            # get those of others where workers have unlike micro-batches (docs/decisions.md; DeepSpeed 0.19.8).
             raise ValueError(
                 f"zero_stage: got {settings.zero_stage}, expected 1: not every micro-batch runs "
                 f"{', '.join(sorted(job.occasional))}, and later stages need all workers to run the same modules in "

@@ -1,20 +1,17 @@
 """An elastic run while nodes come and go: `python -m tests.train.nodes STORAGE SEED`.
 
-A process of its own, since its cluster has several nodes, all on this machine. Prints one line of JSON: seconds from
-each event until training went on.
+A process of its own, since its cluster has several nodes, all on this machine.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import os
 import shutil
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,25 +40,22 @@ def main(storage: Path, seed: int) -> None:
     workers = Cluster(workers=(1, 2), storage=str(storage), resize_seconds=1.0)
     call = (f"{toy.ADDRESS}:slow", "tiny", None, settings, workers, run.name)
     training = Background(lambda: fit(*call, say=lambda line: None))
-    seconds: dict[str, float] = {}
 
-    def measure(event: str, cause: Callable[[], Any]) -> Any:
+    def outlive(cause: Callable[[], Any]) -> Any:
         """Cause an event, and wait until training went on from a checkpoint and made another."""
-        resumed, since = len(records(run, "resumed")), time.monotonic()
+        resumed = len(records(run, "resumed"))
         found = cause()
         training.wait(lambda: len(records(run, "resumed")) > resumed)
-        seconds[event] = round(time.monotonic() - since, 1)
         begun = records(run, "resumed")[-1]["step"]
         training.wait(lambda: newest(run) > begun)
         return found
 
     training.wait(lambda: newest(run) >= 4)
-    joined = measure("a node joined", lambda: nodes.add_node(**NODE))
+    joined = outlive(lambda: nodes.add_node(**NODE))
     youngest = list(toy.samples(trace, seed))[-1]
-    measure("one of two workers was killed", lambda: os.kill(youngest, signal.SIGKILL))
-    measure("a node was lost", lambda: nodes.remove_node(joined, allow_graceful=False))
+    outlive(lambda: os.kill(youngest, signal.SIGKILL))
+    outlive(lambda: nodes.remove_node(joined, allow_graceful=False))
     training.end()
-    print(json.dumps(seconds))
     ray.shutdown()
     nodes.shutdown()
     shutil.rmtree(folder, ignore_errors=True)

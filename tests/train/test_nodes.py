@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -34,8 +33,6 @@ def test_an_elastic_run_follows_nodes_and_redoes_one_interval_at_most(trace: Pat
             timeout=PATIENCE,
         )
     assert done.returncode == 0, done.stdout + done.stderr
-    seconds = json.loads(done.stdout.splitlines()[-1])
-    assert set(seconds) == {"a node joined", "one of two workers was killed", "a node was lost"}
     run = tmp_path / f"run-{SEED}"
     assert newest(run) == settings.steps
     resumed = records(run, "resumed")

@@ -11,7 +11,7 @@ from train.ablations.measure import PROBED
 from train.ablations.rows import Row
 from train.ablations.served import EXECUTED
 
-LESS_IS_BETTER = ("distance", "denoising", "segmentation", "loss", "l1", "flicker", "perplexity")
+LESS_IS_BETTER = ("distance", "frechet", "denoising", "segmentation", "loss", "l1", "flicker", "perplexity")
 """How names of metrics begin that are no shares and should be small."""
 MAIN = ("all_and_layout_match", "ciou", "j_and_f", "in_all_frames", "edit_done", "match", "right")
 """Metrics that say most of a task, the first one that it has."""

@@ -32,6 +32,11 @@ def test_less_of_a_distance_is_a_gain_and_what_is_no_share_has_no_error() -> Non
     assert words.gain == -1 and words.errors is None
 
 
+def test_a_frechet_distance_should_be_small() -> None:
+    (found,) = changes([row("frechet_distance[x]", 90.0)], [row("frechet_distance[x]", 60.0)])
+    assert found.gain == 30 and found.errors is None
+
+
 def test_a_fall_beyond_noise_fails_and_is_shown_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     old = written(tmp_path / "old.json", row("a", 0.9), row("b", 0.9), row("c", 0.5))
     new = written(tmp_path / "new.json", row("a", 0.88), row("b", 0.7), row("c", 0.9))
