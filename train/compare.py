@@ -11,8 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from train.ablations.views import less_is_better
-from vitron.evaluation.table import Row, read_rows
+from vitron.evaluation.table import Row, is_bounded, less_is_better, read_rows
 
 NOISE = 2.0
 """Standard errors that a change has to have to count."""
@@ -53,7 +52,7 @@ def _errors(old: Row, new: Row, gain: float) -> float | None:
     A mean of values in [0, 1] varies no more than a share does, so that this is exact for shares and too little for
     others: what counts as a change is one.
     """
-    if not all(0 <= row.value <= 1 for row in (old, new)):
+    if not is_bounded(new.metric):
         return None
     pooled = (old.value * old.n + new.value * new.n) / (old.n + new.n)
     error = (pooled * (1 - pooled) * (1 / old.n + 1 / new.n)) ** 0.5

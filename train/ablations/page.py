@@ -8,7 +8,8 @@ from pathlib import Path
 
 from train.ablations.plots import draw
 from train.ablations.rows import Book, Conditions, Row
-from train.ablations.views import Line, Panel, Value, less_is_better, panels_of
+from train.ablations.views import Line, Panel, Value, panels_of
+from vitron.evaluation.table import less_is_better
 
 PAGE, PICTURES = "ablations.md", "ablations"
 STUDIES = ("message", "grounding", "synergy", "pairs", "frames", "steps")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from train.ablations.views import Line, Panel, Value, less_is_better
+from train.ablations.views import Line, Panel, Value
+from vitron.evaluation.table import less_is_better
 
 Colour = tuple[int, int, int]
 COLOURS: tuple[Colour, ...] = ((86, 120, 164), (222, 143, 68), (92, 153, 92), (176, 86, 93))

@@ -21,7 +21,7 @@ class Row:
         study: the analysis.
         variant: what was done differently, such as "without 2.1".
         task: what was asked of the model, or "training".
-        metric: name of the number; `train.ablations.tables.LESS_IS_BETTER` holds those that should be small.
+        metric: name of the number; `vitron.evaluation.table.LESS_IS_BETTER` holds those that should be small.
         value: the number.
         n: samples that it is computed from.
         seed: of the training run, or of the samples where nothing is trained.

@@ -10,9 +10,8 @@ from train.ablations import frames, grounding, message, pairs, steps, synergy
 from train.ablations.measure import PROBED
 from train.ablations.rows import Row
 from train.ablations.served import EXECUTED
+from vitron.evaluation.table import less_is_better
 
-LESS_IS_BETTER = ("distance", "frechet", "denoising", "segmentation", "loss", "l1", "flicker", "perplexity")
-"""How names of metrics begin that are no shares and should be small."""
 MAIN = ("all_and_layout_match", "ciou", "j_and_f", "in_all_frames", "edit_done", "match", "right")
 """Metrics that say most of a task, the first one that it has."""
 
@@ -58,11 +57,6 @@ class Panel(NamedTuple):
     lines: tuple[Line, ...]
     change: bool = False
     matrix: bool = False
-
-
-def less_is_better(metric: str) -> bool:
-    """Tell whether a metric should be small."""
-    return metric.startswith(LESS_IS_BETTER)
 
 
 def panels_of(study: str, rows: Sequence[Row]) -> list[Panel]:

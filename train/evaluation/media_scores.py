@@ -26,11 +26,14 @@ class Made(NamedTuple):
         media: the first picture or clip of each sample that has one.
         wanted: the pictures or clips of these samples' targets.
         texts: what is to be seen in each.
+        shown, shown_texts: the pictures that were to be edited, and what is to be seen in them; of edits alone.
     """
 
     media: list[Any]
     wanted: list[Any]
     texts: list[str]
+    shown: list[Any]
+    shown_texts: list[str]
 
 
 class Metric(NamedTuple):
@@ -75,6 +78,7 @@ METRICS: Mapping[str, tuple[Metric, ...]] = {
         # Against the wanted picture, as MagicBrush's CLIP-I.
         Metric("clip_img", "joint", lambda made, x: clip_scores.clip_img(made.media, made.wanted, x)),
         Metric("clip_out", "joint", lambda made, x: clip_scores.clip_out(made.media, made.texts, x)),
+        Metric("clip_dir", "joint", lambda m, x: clip_scores.clip_dir(m.shown, m.media, m.shown_texts, m.texts, x)),
     ),
     "video_editing": (_CONSISTENCY,),
 }
@@ -108,7 +112,7 @@ def left_out(tasks: Sequence[str], extractors: Mapping[str, Any]) -> Iterator[st
 
 
 def _made(found: Sequence[Case]) -> Made:
-    made = Made([], [], [])
+    made = Made([], [], [], [], [])
     for case in found:
         moving = "clip" in case.sample.target
         media = case.record.decoded_clips() if moving else case.record.decoded_images()
@@ -116,4 +120,7 @@ def _made(found: Sequence[Case]) -> Made:
             made.media.append(media[0])
             made.wanted.append(np.asarray(case.sample.target["clip" if moving else "image"]))
             made.texts.append(case.sample.condition_text)
+            if (before := case.sample.target.get("before")) is not None:
+                made.shown.append(case.sample.images[-1])
+                made.shown_texts.append(before)
     return made

@@ -12,6 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 Key = tuple[str, str, str, str, str]
+LOSSES = ("distance", "frechet", "denoising", "segmentation", "loss", "perplexity")
+"""How names of metrics begin that should be small and may be more than 1."""
+LESS_IS_BETTER = (*LOSSES, "l1", "flicker")
+"""How names of metrics begin that should be small."""
+UNBOUNDED = (*LOSSES, "cider", "clip_score", "inception")
+"""How names of metrics begin that are no means of values in [0, 1]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +48,16 @@ class Row:
     def key(self) -> Key:
         """What makes two rows the same measurement: the later replaces the earlier."""
         return self.task, self.split, self.message, self.metric, self.weights
+
+
+def less_is_better(metric: str) -> bool:
+    """Tell whether a metric should be small."""
+    return metric.startswith(LESS_IS_BETTER)
+
+
+def is_bounded(metric: str) -> bool:
+    """Tell whether a metric is a mean of values in [0, 1]."""
+    return not metric.startswith(UNBOUNDED)
 
 
 def read_rows(path: Path) -> list[Row]:

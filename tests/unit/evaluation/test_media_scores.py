@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from transformers import CLIPConfig, CLIPModel
 from tests.unit.evaluation.test_evaluate import Perfect, Silent
 from train.evaluation import run
 from train.evaluation.extractors import clip, open_extractors
+from train.evaluation.items import items
 from train.evaluation.media_scores import left_out
 from train.evaluation.options import parse
 from vitron.evaluation.features import TorchExtractor
@@ -42,6 +44,23 @@ class Words:
         return np.ones((len(texts), 3))
 
 
+class Reader:
+    """Knows what is to be seen in the pictures of edits, and places equal contents at one point."""
+
+    name = "reader"
+
+    def __init__(self) -> None:
+        samples = [item.sample() for item in items("image_editing", "test", 6)]
+        self.known = {sample.images[-1].tobytes(): sample.target["before"] for sample in samples}
+        self.known |= {sample.target["image"].tobytes(): sample.condition_text for sample in samples}
+
+    def images(self, images: list[np.ndarray], /) -> np.ndarray:
+        return self.texts([self.known[image.tobytes()] for image in images])
+
+    def texts(self, texts: list[str], /) -> np.ndarray:
+        return np.stack([np.random.default_rng(zlib.crc32(text.encode())).random(8) for text in texts])
+
+
 def evaluate(folder: Path, assistant: object, *more: str) -> dict[tuple[str, str], Row]:
     places = ["--predictions", str(folder / "runs"), "--results", str(folder / "results")]
     options = parse(["--samples", "6", "--tasks", TASKS, "--splits", "test", *places, *more])
@@ -66,6 +85,12 @@ def test_named_networks_add_scores_that_say_what_they_rest_on(tmp_path: Path, ca
     said = caplog.text
     assert "left out without --extractor image-classes=...: inception_score of image_generation" in said
     assert "frechet_distance" not in said
+
+
+def test_an_edit_changes_the_picture_as_its_caption_changes(tmp_path: Path) -> None:
+    rows = evaluate(tmp_path, Perfect(), "--extractor", f"joint={HERE}:Reader", "--tasks", "image_editing")
+    row = rows["image_editing", "clip_dir[reader]"]
+    assert row.value == pytest.approx(1.0, abs=1e-4) and row.n == 6
 
 
 def test_without_networks_the_output_says_what_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -37,6 +37,12 @@ def test_a_frechet_distance_should_be_small() -> None:
     assert found.gain == 30 and found.errors is None
 
 
+@pytest.mark.parametrize("metric", ["cider_d", "frechet_distance[x]", "inception_score[x]", "loss/seem"])
+def test_what_may_be_more_than_one_is_no_share_where_it_is_less(metric: str) -> None:
+    (found,) = changes([row(metric, 0.4)], [row(metric, 0.3)])
+    assert found.errors is None
+
+
 def test_a_fall_beyond_noise_fails_and_is_shown_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     old = written(tmp_path / "old.json", row("a", 0.9), row("b", 0.9), row("c", 0.5))
     new = written(tmp_path / "new.json", row("a", 0.88), row("b", 0.7), row("c", 0.9))

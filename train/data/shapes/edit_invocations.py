@@ -64,6 +64,7 @@ def _exchange(pic: Picture, rng: Rng, made: Edit, what: str, named: str) -> Exch
         target={
             "kind": made.kind,
             "image": after.image,
+            "before": captions.canonical_caption(pic.scene),
             "changed": np.asarray((pic.image != after.image).any(axis=2), dtype=np.bool_),
             "index": made.target,
             "result": made.result,
