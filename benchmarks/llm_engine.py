@@ -10,14 +10,13 @@ Run: PYTHONPATH=. python benchmarks/llm_engine.py --out benchmarks/llm_engine.js
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import time
 from pathlib import Path
 
 import torch
 
+from benchmarks.report import load, report
 from train.data.layout import messages
 from train.data.shapes.dialogues import build
 from vitron.llm.engine import Engine, EngineConfig, GenerationRequest, SamplingParams
@@ -65,6 +64,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
+    before = load()
     torch.set_num_threads(1)
     vitron = Vitron.from_preset("tiny")
     batch = requests(vitron, args.requests)
@@ -81,17 +81,13 @@ def main() -> None:
         "requests": args.requests,
         "rounds": args.rounds,
         "tokens": tokens,
-        "torch": torch.__version__,
-        "machine": platform.processor() or platform.machine(),
         "tokens_per_cpu_second": {k: round(tokens / statistics.median(v), 1) for k, v in seconds.items()},
         "ratio_to_generate": {
             k: round(statistics.median(a / b for a, b in zip(seconds["generate"], v, strict=True)), 2)
             for k, v in seconds.items()
         },
     }
-    print(json.dumps(result, indent=1))
-    if args.out:
-        args.out.write_text(json.dumps(result, indent=1) + "\n")
+    report(result, args.out, load_before=before)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import argparse
 import dataclasses
 import json
 import os
-import platform
 import statistics
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.report import load, report
 from train.recipe import Build, Job, Recipe
 from train.recipes import find
 from train.session import Run, train_here
@@ -74,7 +74,7 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     speeds: dict[int, list[float]] = {workers: [] for workers in WORKERS}
     shares: dict[int, list[float]] = {workers: [] for workers in WORKERS}
-    before = os.getloadavg()[0]
+    before = load()
     for number in range(args.rounds):
         for workers in WORKERS if number % 2 == 0 else reversed(WORKERS):
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
@@ -86,10 +86,6 @@ def main() -> None:
         "steps": args.steps,
         "batch": args.batch,
         "rounds": args.rounds,
-        "torch": torch.__version__,
-        "machine": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "load_before": before,
         "samples_per_s": speeds,
         "data_share": shares,
         "to_none": {
@@ -97,9 +93,7 @@ def main() -> None:
             for workers in WORKERS[1:]
         },
     }
-    print(json.dumps(result, indent=1))
-    if args.out:
-        args.out.write_text(json.dumps(result, indent=1) + "\n")
+    report(result, args.out, load_before=before)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ import argparse
 import dataclasses
 import json
 import os
-import platform
 import statistics
 import tempfile
 import time
@@ -28,6 +27,7 @@ from pathlib import Path
 import ray
 import torch
 
+from benchmarks.report import load, report
 from train.on_ray import Cluster, fit
 from train.recipe import Build, Job, Recipe
 from train.recipes import find
@@ -123,7 +123,7 @@ def main() -> None:
     args = parser.parse_args()
     settings = settings_of(args.steps, args.batch)
     speeds: dict[str, list[float]] = {way: [] for way in WAYS}
-    before = os.getloadavg()[0]
+    before = load()
     with local_ray():
         for number in range(args.rounds):
             for way in WAYS if number % 2 == 0 else reversed(WAYS):
@@ -134,19 +134,12 @@ def main() -> None:
         "steps": args.steps,
         "batch": args.batch,
         "rounds": args.rounds,
-        "torch": torch.__version__,
         "ray": ray.__version__,
-        "machine": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "load_before": before,
-        "load_at_the_end": os.getloadavg()[0],
         "samples_per_s": speeds,
         "one_worker_to_plain": ratios(speeds["one worker"], speeds["plain"]),
         "two_workers_to_one": ratios(speeds["two workers"], speeds["one worker"]),
     }
-    print(json.dumps(result, indent=1))
-    if args.out:
-        args.out.write_text(json.dumps(result, indent=1) + "\n")
+    report(result, args.out, load_before=before)
 
 
 def ratios(these: list[float], those: list[float]) -> dict[str, float]:

@@ -14,7 +14,6 @@ import argparse
 import dataclasses
 import json
 import os
-import platform
 import signal
 import statistics
 import tempfile
@@ -24,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 
+from benchmarks.report import load, report
 from benchmarks.train_overhead import local_ray, settings_of
 from benchmarks.train_overhead import recipe as base_recipe
 from train.on_ray import Cluster, fit
@@ -91,7 +90,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     args = parser.parse_args()
     steps = (args.kills + 1) * 3 * SAVE_STEPS
-    before = os.getloadavg()[0]
+    before = load()
     settings = dataclasses.replace(settings_of(steps, args.batch), save_steps=SAVE_STEPS)
     with tempfile.TemporaryDirectory() as storage:
         pid, log = Path(storage) / "pid", Path(storage) / "run" / "log.jsonl"
@@ -114,15 +113,9 @@ def main() -> None:
         "median_resumed_after_s": statistics.median(kill["resumed_after_s"] for kill in kills),
         "most_steps_done_again": max(kill["steps_done_again"] for kill in kills),
         "steps_between_checkpoints": SAVE_STEPS,
-        "torch": torch.__version__,
         "ray": ray.__version__,
-        "machine": platform.processor() or platform.machine(),
-        "load_before": before,
-        "load_at_the_end": os.getloadavg()[0],
     }
-    print(json.dumps(result, indent=1))
-    if args.out:
-        args.out.write_text(json.dumps(result, indent=1) + "\n")
+    report(result, args.out, load_before=before)
 
 
 if __name__ == "__main__":
