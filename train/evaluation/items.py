@@ -29,7 +29,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "track_text": ("track_text",),
     "track_mark": ("track_mark",),
     "session": ("session",),
-    "unfamiliar": ("unfamiliar", "imagined"),
+    "unfamiliar": ("unfamiliar",),
 }
 """Task to the dialogues that make it up, in equal shares."""
 UNSCORED = ("chat", "session", "unfamiliar")

@@ -187,7 +187,7 @@ def grounded_qa(preset: str) -> Recipe:
                     "grounded_video_qa": 2,
                     # Plans of clips and layouts of pictures want the most practice, and requests in words cost little;
                     # in sessions little practice left the words unheard, and seldom tracks were taken for other things.
-                    "video_generate": 40,
+                    "video_generate": 50,
                     "image_to_video": 18,
                     "generate": 60,
                     "generate_like": 30,
@@ -197,7 +197,6 @@ def grounded_qa(preset: str) -> Recipe:
                     "video_follow_up": 5,
                     "session": 40,
                     "unfamiliar": 12,
-                    "imagined": 20,
                     "segment_text": 14,
                     "segment_mark": 10,
                     "segment_reference": 5,

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from train.data.sample import Sample
 from train.data.shapes import clip_dialogues, dialogues, follow_ups, sessions
-from train.data.shapes.imagined import TASK as IMAGINED
-from train.data.shapes.imagined import imagined
 from train.data.shapes.unfamiliar import TASK as UNFAMILIAR
 from train.data.shapes.unfamiliar import unfamiliar
 
-TASKS: tuple[str, ...] = (
-    *dialogues.TASKS,
-    *clip_dialogues.TASKS,
-    *follow_ups.BUILDERS,
-    sessions.TASK,
-    UNFAMILIAR,
-    IMAGINED,
-)
+TASKS: tuple[str, ...] = (*dialogues.TASKS, *clip_dialogues.TASKS, *follow_ups.BUILDERS, sessions.TASK, UNFAMILIAR)
 
 
 def build(task: str, split: str, index: int, seed: int = 0) -> Sample:
@@ -27,8 +18,6 @@ def build(task: str, split: str, index: int, seed: int = 0) -> Sample:
         return sessions.session(split, index, seed)
     if task == UNFAMILIAR:
         return unfamiliar(split, index, seed)
-    if task == IMAGINED:
-        return imagined(split, index, seed)
     if task in clip_dialogues.TASKS:
         return clip_dialogues.build(task, split, index, seed)
     return dialogues.build(task, split, index, seed)
