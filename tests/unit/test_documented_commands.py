@@ -27,11 +27,18 @@ from train.recipe import NotForPreset
 from train.recipes import find
 from train.recipes.language_data import _entry
 from train.recipes.tokenizers import parser as tokenizers_parser
+from train.score import parser as score_parser
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TRAINING = ROOT / "docs/training.md"
-ELSEWHERE = ("make", "python -m train.ablations", "python -m train.compare", "python -m train.recipes.tokenizers")
+ELSEWHERE = (
+    "make",
+    "python -m train.ablations",
+    "python -m train.compare",
+    "python -m train.recipes.tokenizers",
+    "python -m train.score",
+)
 """What other pages tell of."""
 FOREIGN = (
     *("python3 -m venv", ".venv/bin/pip", "pip install", ". .venv", "hf download", "tensorboard", "export "),
@@ -114,6 +121,7 @@ OURS: dict[str, Callable[[list[str]], object]] = {
     "python -m train": check_train,
     "python -m train.data.check": check_data,
     "python -m train.evaluate": parse_evaluation,
+    "python -m train.score": score_parser().parse_args,
     "python -m train.compare": compare_parser().parse_args,
     "python -m train.ablations": check_ablations,
     "python -m train.recipes.tokenizers": tokenizers_parser().parse_args,
