@@ -52,8 +52,7 @@ def read(task: str, annotations: Path, results: Path) -> tuple[dict[str, str], d
     listed = entries.get("annotations") if isinstance(entries, dict) else None
     wanted: dict[str, list[str]] = defaultdict(list)
     for entry in _entries(annotations, listed, (key, text if task == "captions" else "answers")):
-        given = [entry[text]] if task == "captions" else [_text(annotations, each, text) for each in entry["answers"]]
-        wanted[str(entry[key])] += given
+        wanted[str(entry[key])] += [entry[text]] if task == "captions" else _texts(annotations, entry["answers"], text)
     said = {str(entry[key]): str(entry[text]) for entry in _entries(results, _load(results), (key, text))}
     missing = [name for name in wanted if name not in said]
     if missing:
@@ -77,10 +76,10 @@ def _entries(path: Path, found: Any, keys: tuple[str, ...]) -> list[dict[str, An
     return list(found)
 
 
-def _text(path: Path, given: Any, text: str) -> str:
-    if not isinstance(given, dict) or text not in given:
-        raise ValueError(f"{path}: got an answer {given!r}, expected an object with {text}")
-    return str(given[text])
+def _texts(path: Path, given: Any, text: str) -> list[str]:
+    if not isinstance(given, list) or not all(isinstance(each, dict) and text in each for each in given):
+        raise ValueError(f"{path}: got answers {given!r}, expected a list of objects with {text}")
+    return [str(each[text]) for each in given]
 
 
 def parser() -> argparse.ArgumentParser:

@@ -16,8 +16,8 @@ LOSSES = ("distance", "frechet", "denoising", "segmentation", "loss", "perplexit
 """How names of metrics begin that should be small and may be more than 1."""
 LESS_IS_BETTER = (*LOSSES, "l1", "flicker")
 """How names of metrics begin that should be small."""
-UNBOUNDED = (*LOSSES, "cider", "clip_score", "inception")
-"""How names of metrics begin that are no means of values in [0, 1]."""
+UNBOUNDED = (*LOSSES, "cider", "clip_", "frame_consistency", "inception")
+"""How names of metrics begin that are no means of values in [0, 1]; cosines may be negative."""
 
 
 @dataclass(frozen=True, kw_only=True)

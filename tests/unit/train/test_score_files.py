@@ -84,8 +84,9 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path, capsys: pytest.Captur
     assert "broken.json: is no JSON" in capsys.readouterr().err
 
 
-def test_an_answer_of_another_form_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    annotations = {"annotations": [{"question_id": 1, "answers": ["blue"]}]}
+@pytest.mark.parametrize("given", [["blue"], 3])
+def test_answers_of_another_form_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], given: Any) -> None:
+    annotations = {"annotations": [{"question_id": 1, "answers": given}]}
     paths = write(tmp_path / "a.json", annotations), write(tmp_path / "r.json", [{"question_id": 1, "answer": "blue"}])
     assert main(["vqa", *paths]) == 2
-    assert "got an answer 'blue', expected an object with answer" in capsys.readouterr().err
+    assert f"got answers {given!r}, expected a list of objects with answer" in capsys.readouterr().err
