@@ -6,6 +6,7 @@
     python -m train all --preset tiny --budget 0.02        the whole chain, two percent of its steps
     python -m train resize --name d1 --workers 2           give a run on Ray another number of workers
     python -m train stop --name d1                         stop a run on Ray, as Ctrl-C does where it was started
+    python -m train average --start runs/b --also runs/a --out DIR   the mean of what runs ended with
     python -m train ship --start runs/synergy --out DIR    gather a chain of runs into one folder of weights
 
 A run is the folder STORAGE/NAME: the same command again goes on from its newest checkpoint, in this process or on Ray.
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import torch
 
+from train.averaging import average
 from train.recipe import NotForPreset
 from train.recipes import CHAIN, find
 from train.saver import open_run
@@ -42,15 +44,19 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "recipe",
         metavar="RECIPE",
-        help=f"list, all, resize, stop, ship, package.module:function, or one of: {', '.join(CHAIN)}",
+        help=f"list, all, resize, stop, average, ship, package.module:function, or one of: {', '.join(CHAIN)}",
     )
     made.add_argument("--preset", default="tiny", help="whose configuration to train (default: tiny)")
     made.add_argument("--name", help="name of the run (default: the recipe's)")
     made.add_argument("--storage", default="runs", help="folder or fsspec URL of all runs (default: runs)")
     made.add_argument("--start", help="weights to start from: a folder, or a run (default: the preset's own)")
-    made.add_argument("--out", help="ship: the folder that is written, such as vitron/assets/tiny")
+    made.add_argument("--out", help="average, ship: the folder that is written")
     made.add_argument(
-        "--also", action="append", default=[], metavar="RUN", help="ship: a run beside the chain whose parts are taken"
+        "--also",
+        action="append",
+        default=[],
+        metavar="RUN",
+        help="average: another run (twice: it counts twice); ship: a run beside the chain whose parts are taken",
     )
     made.add_argument("--eight-bits", default="", metavar="PARTS", help="ship: parts to store in 8 bits, with commas")
     made.add_argument("--workers", help="on Ray: a number or MIN:MAX (default: this process, without Ray)")
@@ -87,8 +93,8 @@ def _run(args: argparse.Namespace) -> int:
         return 0
     if args.recipe in ("resize", "stop"):
         return _ask(args)
-    if args.recipe == "ship":
-        return _ship(args)
+    if args.recipe in ("average", "ship"):
+        return _average(args) if args.recipe == "average" else _ship(args)
     if args.recipe != "all":
         _train(args, args.recipe, args.name or args.recipe.replace(":", "."), args.start)
         return 0
@@ -151,6 +157,15 @@ def workers_of(text: str) -> int | tuple[int, int]:
     if not low.isdigit() or (colon and not high.isdigit()) or int(low) < 1 or (colon and int(high) < int(low)):
         raise ValueError(f"workers: got {text!r}, expected a number of at least 1, or MIN:MAX")
     return (int(low), int(high)) if colon else int(low)
+
+
+def _average(args: argparse.Namespace) -> int:
+    if not args.start or not args.also or not args.out:
+        raise ValueError("average: --start, --also and --out are needed")
+    runs = [open_run(args.preset, run) for run in (args.start, *args.also)]
+    average(runs, Path(args.out))
+    print(f"{args.out}: the mean of {len(runs)} runs")
+    return 0
 
 
 def _ship(args: argparse.Namespace) -> int:

@@ -116,7 +116,7 @@ def _manifest(folders: list[Weights], name: str) -> dict[str, Any]:
 def _link(manifest: dict[str, Any]) -> dict[str, Any]:
     """Return what is worth keeping of a checkpoint's manifest: no path of the machine it was made on."""
     settings = manifest.get("settings", {})
-    kept = ("recipe", "preset", "data", "step", "seconds", "workers", "metrics", "revision", "rates")
+    kept = ("recipe", "preset", "data", "step", "seconds", "workers", "metrics", "revision", "rates", "of")
     return {
         **{key: manifest[key] for key in kept if key in manifest},
         "seed": settings.get("seed"),

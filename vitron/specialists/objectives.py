@@ -28,6 +28,7 @@ from vitron.specialists.seem.losses import Names, Targets, seem_losses
 from vitron.specialists.seem.model import to_square
 from vitron.specialists.seem.network import LayerOutput, SeemNetwork
 from vitron.specialists.seem.prompts import Marks, Prompts, marks_of, to_device
+from vitron.specialists.seem.request import check_reference
 from vitron.specialists.text_condition import TextCondition
 from vitron.types import BoolMask, DrawnRegion, Image
 
@@ -204,8 +205,7 @@ def _picture(request: SpecialistRequest) -> Image:
     """Return the picture of a request that can be a training row."""
     if request.image is None:
         raise ValueError("image: got None, expected a picture to segment")
-    if (request.reference is None) != (request.reference_drawn is None):
-        raise ValueError("reference_drawn: expected together with reference, got only one of them")
+    check_reference(request)
     for name, regions in (("drawn", request.drawn), ("regions", () if request.drawn else request.regions)):
         if len(regions) > 1:
             raise ValueError(f"{name}: got {len(regions)}, expected at most one: a message has one signal")

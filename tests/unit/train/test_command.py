@@ -34,7 +34,10 @@ def test_help_names_every_recipe_and_shows_how_to_start(capsys: pytest.CaptureFi
         main(["--help"])
     assert end.value.code == 0
     text = "".join(capsys.readouterr().out.split())  # lines are broken at hyphens too
-    assert all(name in text for name in (*CHAIN, "resize", "stop", "ship", "list", "all", "python-mdeploymentsserve"))
+    assert all(
+        name in text
+        for name in (*CHAIN, "resize", "stop", "average", "ship", "list", "all", "python-mdeploymentsserve")
+    )
 
 
 def test_the_chain_has_the_steps_of_the_paper_in_their_order() -> None:

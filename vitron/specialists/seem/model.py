@@ -24,6 +24,7 @@ from vitron.specialists.output_projection import OutputProjection
 from vitron.specialists.seem.network import LayerOutput, SeemNetwork, upsample
 from vitron.specialists.seem.pixel_decoder import PixelFeatures
 from vitron.specialists.seem.prompts import Marks, Prompts, marks_of, to_device
+from vitron.specialists.seem.request import check_meant, check_picture
 from vitron.types import BoolMask, Detection, DrawnRegion, Image, Module, SpecialistOutput, box_around
 from vitron.weights import Weights
 
@@ -169,20 +170,10 @@ class Seem(nn.Module):
 def check_request(request: SpecialistRequest, signal: SignalConfig) -> Image:
     """Return the picture of a request that can be carried out; otherwise raise ValueError saying why."""
     check_options(request.options, OPTIONS)
-    for name, image in (("image", request.image), ("reference", request.reference)):
-        if image is not None and (image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape):
-            raise ValueError(f"{name}: got shape {image.shape}, expected [height, width, 3]")
+    check_picture("image", request.image)
     if request.image is None:
         raise ValueError("image: got None, expected a picture to segment")
-    if (request.reference is None) != (request.reference_drawn is None):
-        raise ValueError("reference_drawn: expected together with reference, got only one of them")
-    if request.signal is not None:
-        wanted = (signal.num_tokens, signal.width)
-        if tuple(request.signal.shape) != wanted:
-            raise ValueError(f"signal: got shape {tuple(request.signal.shape)}, expected {wanted}")
-    prompts = (request.instruction.strip(), request.drawn, request.regions)
-    if not any(prompts) and request.signal is None and request.reference is None:
-        raise ValueError("instruction: got '', expected text, or a signal, a drawn region or a reference")
+    check_meant(request, signal)
     return request.image
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from vitron.config import SignalConfig
 from vitron.regions import validate
 from vitron.specialists.base import SpecialistRequest, check_options
+from vitron.specialists.seem.request import check_meant
 from vitron.types import Clip, DrawnRegion, Grounding
 
 OPTIONS: dict[str, tuple[float, float]] = {"threshold": (0.0, 1.0), "multiple": (0, 1)}
@@ -40,20 +41,9 @@ def check_request(request: SpecialistRequest, signal: SignalConfig) -> Clip:
     check_options(request.options, OPTIONS)
     if request.clip is None:
         raise ValueError("clip: got None, expected a clip to segment")
-    reference = request.reference
-    if reference is not None and (reference.ndim != 3 or reference.shape[2] != 3 or 0 in reference.shape):
-        raise ValueError(f"reference: got shape {reference.shape}, expected [height, width, 3]")
-    if (reference is None) != (request.reference_drawn is None):
-        raise ValueError("reference_drawn: expected together with reference, got only one of them")
+    check_meant(request, signal)
     if request.reference_drawn is not None:
         validate(request.reference_drawn)
-    if request.signal is not None:
-        wanted = (signal.num_tokens, signal.width)
-        if tuple(request.signal.shape) != wanted:
-            raise ValueError(f"signal: got shape {tuple(request.signal.shape)}, expected {wanted}")
-    prompts = (request.instruction.strip(), request.drawn, request.regions)
-    if not any(prompts) and request.signal is None and reference is None:
-        raise ValueError("instruction: got '', expected text, or a signal, a drawn region, a region or a reference")
     return request.clip
 
 
