@@ -67,7 +67,7 @@ def check_train(words: list[str]) -> None:
     if args.workers:
         workers_of(args.workers)
     if args.recipe not in CHAIN:
-        assert args.recipe in ("list", "all", "resize", "stop", "ship")
+        assert args.recipe in ("list", "all", "resize", "stop", "average", "ship")
         return
     try:
         settings = settings_of(args.recipe, args)
