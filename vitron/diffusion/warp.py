@@ -24,6 +24,10 @@ EMPTY = 1e-3
 """What less than this much moves to shows what was there."""
 MOVES = 0.4
 """What moves by at least this share is cut out whole."""
+AROUND = 3
+"""Width in pixels of the surroundings that tell what is behind something."""
+PLAIN, UNLIKE = 0.6, 0.2
+"""Surroundings are plain if so much of them is at most so far off their usual colour (of a range of 2)."""
 
 
 class Motion(NamedTuple):
@@ -135,7 +139,7 @@ def composed(picture_3HW: Tensor, drawn_F3HW: Tensor, share_HW: Tensor, shift_2F
     """Return a clip [F, 3, H, W] of a picture's own pixels, as far as they are to be seen.
 
     What stands still is the picture; what moves is its part of the picture, moved by whole pixels, so that neither is
-    blurred; and what comes to light is drawn.
+    blurred; and what comes to light is the background, where that is plain all around, and else drawn.
 
     Args:
         picture_3HW: the first frame.
@@ -148,12 +152,35 @@ def composed(picture_3HW: Tensor, drawn_F3HW: Tensor, share_HW: Tensor, shift_2F
     # A border of one pixel shows a mixture of what moves and of what is behind it.
     left_1HW = F.max_pool2d(share_1HW, 3, stride=1, padding=1)
     cut_4HW = torch.cat([picture_3HW, share_1HW])
+    ground_3HW = _plain_ground(picture_3HW, left_1HW[0])
     frames = []
     for drawn_3HW, (x, y) in zip(drawn_F3HW, shift_2F.T.round().long().tolist(), strict=True):
         moved_4HW = _by_pixels(cut_4HW, x, y)
-        behind = drawn_3HW * left_1HW + picture_3HW * (1.0 - left_1HW)
+        shown_3HW = drawn_3HW if ground_3HW is None else ground_3HW
+        behind = shown_3HW * left_1HW + picture_3HW * (1.0 - left_1HW)
         frames.append(moved_4HW[:3] * moved_4HW[3:] + behind * (1.0 - moved_4HW[3:]))
     return torch.stack(frames)
+
+
+def _plain_ground(picture_3HW: Tensor, left_HW: Tensor) -> Tensor | None:
+    """Return what is behind an area, [3, H, W], as the plane of colours through its surroundings.
+
+    None where these have no usual colour: then nothing is known of what is behind. Other things that reach into the
+    surroundings are left out.
+    """
+    wide = 2 * AROUND + 1
+    ring_HW = (F.max_pool2d(left_HW[None], wide, stride=1, padding=AROUND)[0] > 0) & (left_HW == 0)
+    around_3N = picture_3HW[:, ring_HW]
+    if around_3N.shape[1] < wide:
+        return None
+    near_N = (around_3N - around_3N.median(dim=1, keepdim=True).values).abs().amax(dim=0) < UNLIKE
+    if near_N.float().mean() < PLAIN:
+        return None
+    height, width = left_HW.shape
+    rows, columns = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+    places_HW3 = torch.stack([rows, columns, torch.ones_like(rows)], dim=-1).to(picture_3HW)
+    plane_33 = torch.linalg.lstsq(places_HW3[ring_HW][near_N], around_3N[:, near_N].T).solution
+    return (places_HW3 @ plane_33).permute(2, 0, 1).clamp(-1.0, 1.0)
 
 
 def _by_pixels(values_CHW: Tensor, x: int, y: int) -> Tensor:

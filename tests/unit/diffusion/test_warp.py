@@ -141,3 +141,23 @@ def test_a_composed_clip_is_made_of_the_pictures_own_pixels() -> None:
     torch.testing.assert_close(clip[1, :, 1:5, 1:5], drawn[1, :, 1:5, 1:5])
     torch.testing.assert_close(clip[1, :, 8:], picture[:, 8:])
     assert torch.equal(clip[2, :, 1:6, 1:6], drawn[2, :, 1:6, 1:6])  # gone to the left, out of the picture
+
+
+def test_what_comes_to_light_on_a_plain_background_is_that_background() -> None:
+    rows, columns = torch.meshgrid(torch.linspace(-0.5, 0.5, 24), torch.linspace(-0.1, 0.1, 24), indexing="ij")
+    ground = torch.stack([rows * 0.3, columns, rows + columns - 0.2])
+    picture, share = ground.clone(), torch.zeros(24, 24)
+    picture[:, 8:12, 8:12], share[8:12, 8:12] = 1.0, 1.0
+    picture[:, 8:12, 15:18] = -1.0  # something else that reaches into the surroundings
+    drawn = torch.zeros(2, 3, 24, 24)
+    clip = composed(picture, drawn, share, torch.tensor([[0.0, 0.0], [0.0, 9.0]]))
+    torch.testing.assert_close(clip[0], picture, atol=1e-4, rtol=0.0)
+    torch.testing.assert_close(clip[1, :, 7:13, 7:13], ground[:, 7:13, 7:13], atol=1e-4, rtol=0.0)
+    torch.testing.assert_close(clip[1, :, 17:21, 8:12], torch.ones(3, 4, 4))
+    assert torch.equal(clip[1, :, 8:12, 15:18], picture[:, 8:12, 15:18])
+
+
+def test_without_surroundings_what_comes_to_light_is_drawn() -> None:
+    picture, drawn = torch.zeros(3, 6, 6), torch.full((1, 3, 6, 6), 0.5)
+    clip = composed(picture, drawn, torch.ones(6, 6), torch.tensor([[9.0], [0.0]]))
+    assert torch.equal(clip[0], drawn[0])

@@ -129,19 +129,6 @@ def test_what_was_edited_is_what_moves() -> None:
     assert np.mean(on_the_edit) > 0.5
 
 
-def test_the_edit_of_a_picture_is_set_in_motion_behind_a_clip_or_without_one() -> None:
-    behind = []
-    for index in range(40):
-        sample = tasks.build("session_motion", "train", index)
-        turns = messages(sample)
-        assert [turn.learned for turn in turns if turn.role == "assistant"][:-1] == [False] * (len(turns) // 2 - 1)
-        assert sample.target["task"] == "image_to_video" and len(sample.images) == 2
-        assert not turns[-2].clips and len(turns[-2].images) == 1
-        assert len(turns) == 4 + 2 * len(sample.clips)
-        behind.append(bool(sample.clips))
-    assert 0.5 < np.mean(behind) < 0.95
-
-
 def test_the_same_index_gives_the_same_follow_up() -> None:
     first, second = (tasks.build("follow_up", "val", 3) for _ in range(2))
     assert first.turns == second.turns and all(

@@ -11,7 +11,7 @@ import re
 
 import numpy as np
 
-from train.data.sample import Clip, Sample, Turn
+from train.data.sample import Sample
 from train.data.shapes import clip_dialogues, clip_words, dialogues, edited_motion, wording
 from train.data.shapes.earlier import carried_out
 from train.data.shapes.exchanges import picture
@@ -22,9 +22,7 @@ from train.data.shapes.scene import scene_at, scene_rng
 
 Rng = np.random.Generator
 TASK = "session"
-MOTION_TASK = "session_motion"
 _STREAM = 152
-_MOTION_STREAM = 154
 _PICTURE_TASKS = ("image_edit",) * 7 + ("image_to_video",) * 5 + ("segment_text", "segment_mark", "vqa", "caption")
 _CLIP_TASKS = ("video_edit",) * 3 + ("track_text", "video_qa", "video_caption")
 _KINDS = ("add",) * 5 + ("background",) * 2 + ("recolor", "remove")
@@ -49,39 +47,17 @@ def session(split: str, index: int, seed: int = 0) -> Sample:
     return make(split, index, seed, rng)
 
 
-def motion(split: str, index: int, seed: int = 0) -> Sample:
-    """The paper's Fig. 11 to its last turn, of which `session` has few: the edit of a picture is set in motion.
-
-    In three of four a clip was made before.
-    """
-    rng = scene_rng(split, index, seed, _MOTION_STREAM)
-    sample = edited_motion.build(split, index, seed, rng)
-    if rng.random() < 0.25:
-        return joined(MOTION_TASK, split, index, seed, (), sample)
-    earlier, clip = _made_clip(split, index, seed, rng)
-    return joined(MOTION_TASK, split, index, seed, earlier, _behind(clip, sample))
-
-
 def _own_picture(split: str, index: int, seed: int, rng: Rng) -> Sample:
     """A clip that was made, and then a request about a picture that the user brings, or about its edit."""
-    earlier, clip = _made_clip(split, index, seed, rng)
+    made = clip_dialogues.build("video_generate", split, index, seed + 3)
+    clip = made.target["clip"]
+    earlier = carried_out(made.turns[0], clip_words.GENERATE_REPLIES, rng)
     task = wording.pick(_PICTURE_TASKS, rng)
     if task == "image_to_video" and rng.random() < 0.8:
         sample = edited_motion.build(split, index, seed, rng)
     else:
         sample = _request(task, split, index, seed + 1, rng)
-    return joined(TASK, split, index, seed, earlier, _behind(clip, sample))
-
-
-def _made_clip(split: str, index: int, seed: int, rng: Rng) -> tuple[list[Turn], Clip]:
-    """The turns in which a clip was made, and the clip."""
-    made = clip_dialogues.build("video_generate", split, index, seed + 3)
-    return carried_out(made.turns[0], clip_words.GENERATE_REPLIES, rng), made.target["clip"]
-
-
-def _behind(clip: Clip, sample: Sample) -> Sample:
-    """The conversation after the clip was made."""
-    return dataclasses.replace(_led(sample, "<video>"), clips=(clip,))
+    return joined(TASK, split, index, seed, earlier, dataclasses.replace(_led(sample, "<video>"), clips=(clip,)))
 
 
 def _own_clip(split: str, index: int, seed: int, rng: Rng) -> Sample:

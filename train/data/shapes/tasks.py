@@ -12,7 +12,6 @@ from train.data.shapes.unfamiliar import unfamiliar
 BUILDERS: dict[str, Callable[[str, int, int], Sample]] = {
     **follow_ups.BUILDERS,
     sessions.TASK: sessions.session,
-    sessions.MOTION_TASK: sessions.motion,
     UNFAMILIAR: unfamiliar,
 }
 """Of the tasks that have several turns, or show media from outside."""
