@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import NamedTuple
 
 from deployments.args import Limits
@@ -48,7 +48,8 @@ class MediaReader:
         are_videos = [_is_video(part, file) for (_, part), file in zip(media, files, strict=True)]
         self._check_count("pictures", are_videos.count(False), self._limits.max_images)
         self._check_count("videos", are_videos.count(True), self._limits.max_videos)
-        reads, index = [], 0
+        reads: list[Awaitable[Image | NamedClip]] = []
+        index = 0
         for (at, part), file, is_video in zip(media, files, are_videos, strict=True):
             keep = {field.frame for _, field in regions if field.video == index}
             reads.append(self._video(at, part, file, keep) if is_video else self._picture(at, part, file))

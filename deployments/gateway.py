@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from typing import TypeVar
 
 import ray
 from ray import serve
@@ -23,6 +24,7 @@ from deployments.parts import Handle
 from deployments.service import Readiness, Service
 
 _STATUS_AGE_S = 1.0
+_State = TypeVar("_State", bound=str)
 
 
 class Gateway:
@@ -101,7 +103,7 @@ class ClusterReadiness:
         return {part: _can_answer(status.status, status.replica_states) for part, status in app.deployments.items()}
 
 
-def _can_answer(status: str, replicas: Mapping[str, int]) -> bool:
+def _can_answer(status: str, replicas: Mapping[_State, int]) -> bool:
     """Whether a deployment has a running replica, or sleeps by its own wish, or is just being woken: requests wait."""
     # Both are enumerations of Ray Serve's that equal strings, but are not spelled as these.
     live = [state for state, count in replicas.items() if count and state != "STOPPING"]

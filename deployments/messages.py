@@ -71,7 +71,7 @@ class Medium(NamedTuple):
     """
 
     is_clip: bool
-    index: int
+    index: int  # type: ignore[assignment]  # it hides tuple's method
 
 
 def medium_of(region: DrawnRegion) -> Medium:

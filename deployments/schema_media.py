@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypedDict, Unpack
 
 from pydantic import Field, model_validator
 
@@ -100,6 +100,13 @@ class VideoEditRequest(Asked):
     regions: list[RegionField] = Field(default_factory=list, max_length=64)
 
 
+class _On(TypedDict, total=False):
+    """Which video something is drawn on, and which frame of it."""
+
+    video: int
+    frame: int
+
+
 class ToSegment(Body):
     """What is to be found: named, or drawn. Coordinates are in [0, 1]."""
 
@@ -115,7 +122,7 @@ class ToSegment(Body):
             raise ValueError("prompt: expected a prompt, boxes, points or regions; got none of them")
         return self
 
-    def all_regions(self, **at: int) -> list[RegionField]:
+    def all_regions(self, **at: Unpack[_On]) -> list[RegionField]:
         """Return everything that was drawn; `at` says what boxes and points are on."""
         drawn = [RegionField(kind="box", box=box, **at) for box in self.boxes]
         if self.points:

@@ -94,13 +94,15 @@ class Specialist:
         A caller that stops listening stops the work at its next step.
         """
         whole = dataclasses.replace(request, image=image, reference=reference, clip=clip)
-        newest, told = _Newest(), None
+        newest = _Newest()
+        told: Progress | None = None
         work = asyncio.ensure_future(self._carry_out(whole, signal, newest))
         try:
             while not work.done():
                 await asyncio.wait({work}, timeout=_PROGRESS_S)
                 if newest.progress is not told and not work.done():
                     told = newest.progress
+                    assert told is not None
                     yield told
             yield work.result()
         finally:

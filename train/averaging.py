@@ -84,7 +84,7 @@ def _manifest(runs: Sequence[Weights]) -> dict[str, object]:
     """Say what was averaged, and where all that is not here comes from."""
     first = runs[0].manifest()
     of = [run.revision for run in runs]
-    kept = {key: first[key] for key in ("preset", "data", "rates") if key in first}
+    kept: dict[str, object] = {key: first[key] for key in ("preset", "data", "rates") if key in first}
     return {
         "base": str(runs[0].folder),
         "recipe": "average",

@@ -15,7 +15,8 @@ def divided_as(value: Tensor, other: Tensor) -> Tensor:
     """Return `value` on the device of `other`, and divided as it is; called by all workers."""
     value = value.to(other.device)
     if hasattr(other, "full_tensor"):
-        from torch.distributed.tensor import distribute_tensor
+        from torch.distributed.tensor import DTensor, distribute_tensor
 
+        assert isinstance(other, DTensor)
         return distribute_tensor(value, other.device_mesh, other.placements)
     return value

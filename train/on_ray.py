@@ -14,12 +14,12 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 import ray.train
-from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train import ControllerError
+from ray.train.torch import TorchConfig
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.util.metrics import Gauge
 
@@ -32,6 +32,14 @@ from train.settings import Settings
 from train.stopping import Interrupted, Signals
 from train.trackers import ENVIRONMENT
 from train.world import GROUP_SECONDS, World
+
+if TYPE_CHECKING:
+    # The names below are these classes, but a type checker sees those of Ray Train V1.
+    from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.v2.torch.torch_trainer import TorchTrainer
+else:
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
 
 KNOBS = {
     # The defaults let a lost node stop training for over a minute: a placement that cannot come true is waited for.
@@ -132,7 +140,8 @@ def fit(
     try:
         with Signals() as signals:
             while saver.step() < settings.steps:
-                wanted = ray.get(control.wanted.remote())
+                answer: ray.ObjectRef[Workers | None] = control.wanted.remote()
+                wanted = ray.get(answer)
                 if wanted == STOP:
                     raise Interrupted(name, saver.step(), signals.status)
                 workers = wanted or cluster.workers

@@ -7,8 +7,8 @@ number of workers sees every sample once, in the same steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -27,10 +27,18 @@ def seed_of(seed: int, number: int) -> int:
     return int(np.random.SeedSequence([seed, 5, number]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
+class ByNumber(Protocol):
+    """Makes micro-batches by number; picklable if loader processes are to use it."""
+
+    def __call__(self, number: int, /) -> Any:
+        """Make one micro-batch."""
+        ...
+
+
 class MicroBatches(Dataset[Any]):
     """The batches of a job by number, as the loader reads them."""
 
-    def __init__(self, batches: Callable[[int], Any]) -> None:
+    def __init__(self, batches: ByNumber) -> None:
         self._batches = batches
 
     def __getitem__(self, number: int) -> Any:
@@ -38,7 +46,7 @@ class MicroBatches(Dataset[Any]):
         return self._batches(number)
 
 
-def load(batches: Callable[[int], Any], numbers: Sequence[int], workers: int) -> Iterator[Any]:
+def load(batches: ByNumber, numbers: Sequence[int], workers: int) -> Iterator[Any]:
     """Yield micro-batches in the order of `numbers`, prepared ahead by `workers` processes (0: by this one).
 
     A micro-batch draws from a generator of its own, so the number of workers does not change what it holds.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -67,7 +68,7 @@ def connect(workers: Workers) -> None:
     ray.init(address="local", namespace=NAMESPACE, num_cpus=max(os.cpu_count() or 1, fewest))
 
 
-def begin(run: str) -> ray.actor.ActorHandle:
+def begin(run: str) -> ray.actor.ActorHandle[Any]:
     """Take the name of a run on the cluster and return its control.
 
     Raises:
@@ -113,7 +114,7 @@ class Wish:
     def __init__(self, run: str, known: Workers | None) -> None:
         self._known = known
         self._control = ray.get_actor(_actor(run), namespace=NAMESPACE)
-        self._pending: ray.ObjectRef | None = None
+        self._pending: ray.ObjectRef[Workers | None] | None = None
         self._asked = 0.0
 
     def __call__(self) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from train.order import ByNumber
 from train.settings import Settings
 from vitron.config import VitronConfig
 from vitron.presets import preset
@@ -63,7 +64,7 @@ class Job:
     """
 
     objective: Objective
-    batches: Callable[[int], Any]
+    batches: ByNumber
     validate: Callable[[], Mapping[str, float]]
     score: str
     draw: Callable[[Path], None] | None = None

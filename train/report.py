@@ -82,7 +82,7 @@ def figure(vitron: Vitron) -> None:
     named, target = scene.objects[0], scene.objects[-1]
     point = DrawnRegion(kind="point", points=((target.x / 64, target.y / 64),))
     PilImage.fromarray(image).save(RESULTS / "scene.png")
-    asked = [
+    asked: list[tuple[str, list[str | Image | DrawnRegion]]] = [
         ("is there a purple star?", [image, "is there a purple star?"]),
         ("segment this one (a click)", [image, "segment this one", point]),
         (f"segment the {named.color} {named.shape}", [image, f"segment the {named.color} {named.shape}"]),

@@ -155,7 +155,7 @@ class Zero:
             utils.safe_set_full_optimizer_state(parameter, value, key)
             return
         # Its function for whole values fails at stage 3 where workers do not divide the number of elements.
-        size = parameter.ds_tensor.numel()
+        size = parameter.ds_tensor.numel()  # type: ignore[attr-defined]  # DeepSpeed adds it
         padded = value.new_zeros(size * self._world.size)
         padded[: value.numel()] = value.flatten()
         utils.safe_set_local_optimizer_state(parameter, padded[size * self._world.rank :][:size], key)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from vitron.weights import Weights
 
@@ -94,7 +95,7 @@ def label(weights: Weights) -> str:
     return f"{folder.parent.name}/{folder.name}" if folder.name.startswith("step-") else weights.revision
 
 
-def _read(path: Path, empty: object) -> object:
+def _read(path: Path, empty: object) -> Any:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else empty
 
 

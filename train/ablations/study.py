@@ -97,7 +97,7 @@ def conditions(study: Study, options: Options) -> Conditions:
     return Conditions(weights=label(options.start), n=options.n, budget=options.budget if study.TRAINS else None)
 
 
-def carry_out(study: Study, options: Options, book: Book, say: Say, done: Callable[[], None]) -> None:
+def carry_out(study: Study, options: Options, book: Book, say: Say, done: Callable[[], object]) -> None:
     """Do what is missing of a study; its rows are in the book after each part, when `done` is called."""
     stale = book.open(study.NAME, conditions(study, options))
     if stale:

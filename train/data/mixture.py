@@ -37,7 +37,7 @@ class Place(NamedTuple):
     """Where the sample of a number is: which source, and which sample of it."""
 
     source: str
-    index: int
+    index: int  # type: ignore[assignment]  # it hides tuple's method
 
 
 class Mixture:

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import get_args
 
+from train.evaluation.cases import Case
 from train.evaluation.extractors import open_extractors
 from train.evaluation.items import KINDS, SAMPLES, UNSCORED, WRITTEN_TASKS, Item, items, modes
 from train.evaluation.media_scores import left_out, media_scores
 from train.evaluation.options import Options
 from train.evaluation.predict import Assistant, predict, read_records
-from train.evaluation.score import Case, cases, rows, scores
+from train.evaluation.score import cases, rows, scores
 from train.evaluation.sheets import VISUAL_TASKS, save_sheet
 from vitron.evaluation.table import Row, to_markdown, update_rows
 from vitron.types import MessageMode

@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageDraw
 
+from train.evaluation.cases import Case
 from train.evaluation.clip_sheets import CLIP_TASKS, clip_sheet
-from train.evaluation.score import Case, case_iou, case_match, case_overlap
+from train.evaluation.score import case_iou, case_match, case_overlap
 from train.evaluation.score_edits import edited_image
 from train.evaluation.score_tracks import TRACK_TASKS
 from train.evaluation.tiles import DRAWN, GIVEN, SIDE, WANTED, draw_box, enlarged, outlined

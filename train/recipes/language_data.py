@@ -69,7 +69,7 @@ class Batches:
         self.seed = settings.seed * _SEEDS + plan.stream
         self.mixture = open_mixture(settings.data, self.seed) if settings.data else shapes(plan.single, self.seed)
         shares = {} if settings.data else {"chat": plan.share, "clip": plan.clip_share}
-        self._pattern = pattern({**shares, "request": 1 - sum(shares.values())})
+        self._pattern = pattern({**shares, "request": 1 - sum(shares.values(), Fraction(0))})
         if settings.strategy != "ddp":
             self._check_kinds()
         self._talk, self._clip_talk = (_repeated(tasks) for tasks in (plan.packed, plan.clips))

@@ -177,7 +177,11 @@ def _teachers(
     wanted = rates_of(step, build.config)
     filming, conditions = open_video_generators(build, gligen, new)
     parts = {name: part for name, part in {**drawing, **segmenting, **filming}.items() if name in wanted}
-    teachers = {"gligen": GenerationTeacher(gligen), "seem": SegmentationTeacher(seem), **conditions}
+    teachers: dict[str, Teacher] = {
+        "gligen": GenerationTeacher(gligen),
+        "seem": SegmentationTeacher(seem),
+        **conditions,
+    }
     return parts, teachers, gligen
 
 
@@ -212,7 +216,9 @@ class Scores:
         """Draw what was replied in the validation just made, and what held-out messages ask a generator for."""
         if self.answered:
             draw_replies(self.answered, folder / "replies.png")
-        for task in ("generate", "generate_like") if gligen is not None else ():
+        if gligen is None:
+            return
+        for task in ("generate", "generate_like"):
             draw_pictures(self.objective, gligen, self.held, task, folder / f"{task}.png")
 
     def _score(self, metrics: Mapping[str, float]) -> float:

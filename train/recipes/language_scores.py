@@ -27,7 +27,8 @@ from vitron.losses import language_loss
 from vitron.model import Vitron
 from vitron.routing import route
 from vitron.specialists.gligen import Gligen
-from vitron.types import Image
+from vitron.specialists.objectives import SegmentationBatch
+from vitron.types import Image, MessageMode
 
 CHUNK = 24
 """Held-out samples of one forward pass."""
@@ -59,7 +60,7 @@ class HeldOut:
 
 def token_scores(objective: Conversations, held: HeldOut) -> dict[str, float]:
     """Return the next-token loss and the share of tokens that are most likely, given those before, by task."""
-    found = {}
+    found: dict[str, float] = {}
     for task in held.tasks:
         loss = hits = tokens = 0.0
         for batch in held.batches(task):
@@ -110,6 +111,7 @@ def signal_scores(objective: Conversations, held: HeldOut, tasks: Sequence[str])
                     signal = signal[: len(calls.taught.instructions)]
                     sums.setdefault(teacher.loss_name, []).append(float(teacher.loss(signal, calls.taught)))
                     if isinstance(teacher, SegmentationTeacher):
+                        assert isinstance(calls.taught, SegmentationBatch)
                         sums.setdefault("mask_iou", []).append(float(teacher.ious(signal, calls.taught).mean()))
     return {name: sum(values) / len(values) for name, values in sums.items()}
 
@@ -138,12 +140,13 @@ def draw_pictures(objective: Conversations, gligen: Gligen, held: HeldOut, task:
     learned = objective.learn(held.collate(samples).to(held.device))
     signals = learned.signal.joined.float()
     wanted = [sample.target["image"] for sample in samples]
-    save_grid(path, [wanted, *(_drawn(gligen, samples, signals, mode) for mode in ("hybrid", "signal"))])
+    modes: tuple[MessageMode, ...] = ("hybrid", "signal")
+    save_grid(path, [wanted, *(_drawn(gligen, samples, signals, mode) for mode in modes)])
     said = [f"{sample.turns[0].text} -> {sample.turns[-1].text}" for sample in samples]
     path.with_suffix(".txt").write_text("\n".join(line.replace("\n", " ") for line in said) + "\n")
 
 
-def _drawn(gligen: Gligen, samples: Sequence[Sample], signals: Tensor, mode: str) -> list[Image]:
+def _drawn(gligen: Gligen, samples: Sequence[Sample], signals: Tensor, mode: MessageMode) -> list[Image]:
     requests = []
     for index, (sample, signal) in enumerate(zip(samples, signals, strict=True)):
         invocation = parse_reply(sample.turns[-1].text).invocation

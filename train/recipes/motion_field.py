@@ -104,7 +104,9 @@ class HeldOut:
 
     def __init__(self, objective: Following, batch: Batch, device: torch.device) -> None:
         self._objective = objective
-        self._batch = Batch(*(each.to(device) for each in batch[:3]), lengths=batch.lengths)
+        self._batch = batch._replace(
+            pixels=batch.pixels.to(device), vectors=batch.vectors.to(device), shown=batch.shown.to(device)
+        )
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:

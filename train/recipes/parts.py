@@ -124,7 +124,9 @@ def _adapted(
     # Frozen weights in half the memory where the hardware computes it; adapters are float32 in any case.
     dtype = torch.bfloat16 if build.device.type == "cuda" else torch.float32
     llama = LlamaForCausalLM.from_pretrained(stock.repository, revision=stock.revision, dtype=dtype)
-    known = llama.get_input_embeddings().num_embeddings
+    embeddings = llama.get_input_embeddings()
+    assert isinstance(embeddings, nn.Embedding)
+    known = embeddings.num_embeddings
     llama.resize_token_embeddings(len(tokenizer))
     llama.gradient_checkpointing_enable({"use_reentrant": False})
     model = LanguageModel(build.config, tokenizer, llama)

@@ -10,8 +10,8 @@ from train.data.shapes.captions import VOCABULARY, names_exactly
 from vitron.evaluation.captions import mentioned
 from vitron.evaluation.grounding import box_iou, first_box
 from vitron.evaluation.vqa import exact
-from vitron.invocation import parse_groundings, parse_reply
-from vitron.routing import ANIMATION, verb_of
+from vitron.invocation import parse_groundings, parse_reply, verb_of
+from vitron.routing import ANIMATION
 from vitron.types import Grounding, Module, Reply
 
 ENOUGH_IOU = 0.5

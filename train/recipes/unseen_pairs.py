@@ -18,6 +18,9 @@ from train.data.shapes.scene import COLORS, HELD_OUT
 class UnseenPairs(nn.Module):
     """Takes the shapes out of logits that the token before, a colour, is never seen with."""
 
+    rows: Tensor
+    never: Tensor
+
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Look the words up; one that is several tokens of the LLM is left to compete."""
         super().__init__()

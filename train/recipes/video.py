@@ -162,7 +162,8 @@ def motion_losses(motion: Motion, moves_B3Fhw: Tensor, source_BHW: Tensor) -> di
     there_BFhw = source_Bhw[:, None] * (count_BF > 0)[..., None, None]
     shift = (error_BFhw * there_BFhw).sum() / there_BFhw.sum().clamp(min=1.0)
     logits_BFHW = F.pixel_shuffle(motion.moving.transpose(1, 2), math.isqrt(motion.moving.shape[1]))[:, :, 0]
-    target_BFHW = F.adaptive_avg_pool2d(source_BHW, logits_BFHW.shape[2:])[:, None].expand_as(logits_BFHW)
+    height, width = logits_BFHW.shape[2:]
+    target_BFHW = F.adaptive_avg_pool2d(source_BHW, (height, width))[:, None].expand_as(logits_BFHW)
     entropy_BFHW = F.binary_cross_entropy_with_logits(logits_BFHW, target_BFHW, reduction="none")
     areas_B = target_BFHW.sum(dim=(1, 2, 3)).clamp(min=1.0)
     moving = (entropy_BFHW.sum(dim=(1, 2, 3)) / areas_B).mean()
@@ -203,7 +204,7 @@ def _make(
     kind: str,
     config: Any,
     network: Callable[[Any], ZeroscopeDenoiser | I2VGenDenoiser],
-    served: type[Zeroscope] | type[I2VGen],
+    served: Callable[..., Zeroscope | I2VGen],
 ) -> Job:
     """Build the denoiser, from the weights if they have one, around the frozen parts, which they must have."""
     weights, settings, part = build.weights, build.settings, f"{name}_unet"

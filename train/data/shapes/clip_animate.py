@@ -23,7 +23,7 @@ class Animation(NamedTuple):
 
     clip: Clip
     scene: Scene
-    index: int
+    index: int  # type: ignore[assignment]  # it hides tuple's method
     said: str
     noun: str
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Sequence
 from math import hypot
 
 import numpy as np
@@ -26,7 +27,7 @@ Chain = list[tuple[int, ReadObject]]
 """An object through a clip: frame numbers, and what was read there."""
 
 
-def link(frames: list[list[ReadObject]], size: float) -> list[Chain]:
+def link(frames: Sequence[Sequence[ReadObject]], size: float) -> list[Chain]:
     """Chains of (frame, object) by the best assignment of each frame's objects to the chains so far."""
     chains: list[Chain] = []
     for t, objects in enumerate(frames):

@@ -35,7 +35,7 @@ def vectors(film: Footage, side: int) -> Vectors:
     made = np.zeros((clip.frames, side, side, 2), dtype=np.float32)
     shown = np.zeros((clip.frames, side, side), dtype=np.bool_)
     for mover, masks, seen in zip(clip.movers, film.masks, film.seen, strict=True):
-        for frame in np.flatnonzero(seen):
+        for frame in np.flatnonzero(seen).tolist():
             squares = masks[frame].reshape(side, clip.height // side, side, clip.width // side)
             covered = squares.mean(axis=(1, 3)) > COVERED
             earlier, later = (_place(mover.path, each, clip.frames) for each in (frame - REACH, frame + REACH))

@@ -142,7 +142,7 @@ def hidden_shares(back: Mover, front: Mover, frames: int) -> npt.NDArray[np.floa
             continue
         whole = geometry.amodal_mask(a, WIDTH, HEIGHT)
         covered = whole & geometry.amodal_mask(b, WIDTH, HEIGHT)
-        shares[t] = np.count_nonzero(covered) / max(np.count_nonzero(whole), 1)
+        shares[t] = np.count_nonzero(covered) / max(int(np.count_nonzero(whole)), 1)
     return shares
 
 
