@@ -23,6 +23,8 @@ _SOME, _SIGNAL, _NEXT = "~", "#", ";"
 """What stands in a state for the words within a field, for each signal token, and between regions."""
 _LONG_REGION = f" {_NEXT} small yellow triangle: (0.00, 0.00, 0.00, 0.00 | 10, 15)"
 """As long as regions are."""
+_EDITS = (Module.IMAGE_EDITING, Module.VIDEO_EDITING)
+"""What always says where: an editor told neither by the user nor by the reply can only refuse."""
 _WORD, MOST_WORDS = ".", 32
 """What stands for each token of free text where an invocation is required, and how many of them there may be."""
 
@@ -50,14 +52,15 @@ class InvocationGuide:
         Args:
             tokenizer: of the language model.
             signal_ids: what stands behind every invocation, in order.
-            strict: whether "<" begins nothing but an invocation, as for a model that knows no other use of it; else
-                free text may hold any tags of its own.
+            strict: whether "<" begins nothing but an invocation, and every edit says where, as for a model that knows
+                nothing else; else free text may hold any tags of its own.
             modules: those that may be invoked.
             required: whether one of them is invoked in any case, after `MOST_WORDS` tokens of free text at most,
                 which then holds no other tags.
             max_tokens: of a reply. There are no more regions than it has room for: one that is cut off is none.
         """
         self._heads = tuple(f"{OPENING}{module.value}</Module><Instruction>" for module in modules)
+        self._located = tuple(f"{OPENING}{module.value}<" for module in _EDITS) if strict else ()
         self._signal, self._strict = list(signal_ids), strict or required
         self._required = required
         region = len(tokenizer(_LONG_REGION, add_special_tokens=False)["input_ids"])
@@ -98,7 +101,7 @@ class InvocationGuide:
         if not self._strict and not state.startswith(OPENING):
             return Choices(never=_ids(self._signal))  # perhaps a tag of another kind
         fitting = [i for i in self._candidates(state) if self._reduced(state + self._texts[i]) is not None]
-        if state.endswith((_INSTRUCTED, _LOCATED)):
+        if state.endswith(_LOCATED) or (state.endswith(_INSTRUCTED) and not state.startswith(self._located)):
             fitting.append(self._signal[0])
         return Choices(only=_ids(fitting))
 

@@ -152,12 +152,25 @@ def test_there_are_no_more_regions_than_a_reply_has_room_for() -> None:
 
 
 def test_signal_tokens_come_in_order_and_then_the_end(guide: InvocationGuide) -> None:
-    state = "<Module>Image Editing</Module><Instruction>~</Instruction>"
+    state = "<Module>Image Segmentation</Module><Instruction>~</Instruction>"
     for wanted in (*SIGNAL, TOKENIZER.eos_token_id):
         assert allowed(guide, state)[wanted]
         if "#" in state:
             assert allowed(guide, state).sum() == 1
         state = guide.after(state, wanted)
+
+
+@pytest.mark.parametrize("module", list(Module))
+def test_an_edit_says_where_it_is(module: Module) -> None:
+    state = f"<Module>{module.value}</Module><Instruction>~</Instruction>"
+    edits = module in (Module.IMAGE_EDITING, Module.VIDEO_EDITING)
+    for strict in (True, False):
+        mask = allowed(InvocationGuide(TOKENIZER, SIGNAL, strict=strict), state)
+        assert mask[SIGNAL[0]] == (not (strict and edits))
+        opening = [TOKENIZER.decode([token]).strip() for token in np.flatnonzero(mask) if token not in SIGNAL]
+        assert opening and all("<Region>".startswith(text) for text in opening)
+    located = f"{state}<Region>~</Region>"
+    assert allowed(InvocationGuide(TOKENIZER, SIGNAL, strict=True), located)[SIGNAL[0]]
 
 
 def test_where_there_is_no_clip_nothing_is_done_to_clips() -> None:
