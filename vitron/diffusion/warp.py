@@ -179,7 +179,9 @@ def _plain_ground(picture_3HW: Tensor, left_HW: Tensor) -> Tensor | None:
     height, width = left_HW.shape
     rows, columns = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
     places_HW3 = torch.stack([rows, columns, torch.ones_like(rows)], dim=-1).to(picture_3HW)
-    plane_33 = torch.linalg.lstsq(places_HW3[ring_HW][near_N], around_3N[:, near_N].T).solution
+    # On CPU, where places on one line have a solution as well.
+    found_33 = torch.linalg.lstsq(places_HW3[ring_HW][near_N].cpu(), around_3N[:, near_N].T.cpu()).solution
+    plane_33 = found_33.to(picture_3HW.device)
     return (places_HW3 @ plane_33).permute(2, 0, 1).clamp(-1.0, 1.0)
 
 
