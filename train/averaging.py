@@ -1,6 +1,6 @@
 """Average what several runs ended with, tensor by tensor ("model soups", Wortsman et al. 2022, arXiv:2203.05482).
 
-Runs that went on from one another, on other mixtures of the same tasks, unlearn different things; their mean is often
+Runs that went on from one another, on other mixtures of the same tasks, unlearn different things; their mean can be
 better than each. Runs that began from different weights have no mean that means anything.
 """
 
@@ -15,9 +15,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from train.checkpoint import TRAINING
 from vitron.weights import Weights, read_state
-
-_STATE = "training"
 
 
 def average(runs: Sequence[Weights], out: Path) -> None:
@@ -54,7 +53,7 @@ def average(runs: Sequence[Weights], out: Path) -> None:
 def _parts(run: Weights) -> set[str]:
     """Names of the parts that a checkpoint holds."""
     found = [path for path in run.folder.iterdir() if path.suffix == ".safetensors"]
-    if adapters := [path.name for path in run.folder.iterdir() if path.is_dir() and path.name != _STATE]:
+    if adapters := [path.name for path in run.folder.iterdir() if path.is_dir() and path.name != TRAINING]:
         raise ValueError(f"start: {run.folder} holds {sorted(adapters)}; adapters can't be averaged")
     if not found:
         raise ValueError(f"start: {run.folder} holds no weights")

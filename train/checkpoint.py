@@ -26,7 +26,9 @@ from train.optimizers import Average
 from train.recipe import Objective
 from train.strategy import Strategy
 
-STATE = "training/state.safetensors"
+TRAINING = "training"
+"""Folder of a checkpoint that only its run reads."""
+STATE = f"{TRAINING}/state.safetensors"
 FIXED = ("recipe", "preset")
 FIXED_SETTINGS = ("batch", "seed", "data")
 """What a run may not change on its way: the order of samples follows from it."""
@@ -74,7 +76,7 @@ def _everything(objective: Objective, strategy: Strategy, average: Average) -> I
 
 def write(folder: Path, objective: Objective, state: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
     """Write a checkpoint from a gathered state into a folder that does not exist yet."""
-    (folder / "training").mkdir(parents=True)
+    (folder / TRAINING).mkdir(parents=True)
     save_file({name: value for name, value in state.items() if not name.startswith("frozen/")}, folder / STATE)
     for part, module in objective.parts.items():
         if is_trained(module):

@@ -16,11 +16,11 @@ from typing import Any
 
 from safetensors.torch import load_file
 
+from train.checkpoint import TRAINING
 from vitron.weights import Weights, read_state
 
 TRAINING_ONLY = frozenset({"clip_heads", "clip_text_heads", "discriminator", "patch_heads"})
 """Parts that only training uses."""
-_STATE = "training"
 _ADAPTER = "adapter_model.safetensors"
 
 
@@ -77,7 +77,7 @@ def newest(folders: list[Weights]) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for weights in folders:
         for path in sorted(weights.folder.iterdir()):
-            part = (path.is_dir() and path.name != _STATE) or path.suffix == ".safetensors"
+            part = (path.is_dir() and path.name != TRAINING) or path.suffix == ".safetensors"
             if part and path.stem not in TRAINING_ONLY:
                 files.setdefault(path.stem, path)
     return files
